@@ -1,0 +1,292 @@
+# Builds, checks and installs migref; everything that is made goes under build/.
+#
+#   make                the program and the libraries
+#   make demo           the main job on real recordings
+#   make check          every test in every variant, and a short run of each fuzz target
+#   make unit           only the unit tests, in the variant at hand
+#   make bench          the benchmarks
+#   make fuzz           the fuzz targets; fuzz-brief runs each for FUZZ_SECONDS
+#   make coverage       how much of ref/ the tests reach
+#   make tidy, format, format-check, install, clean
+#
+# Variants, each with objects of its own: CC=clang, SANITIZE=address,undefined, COVERAGE=1.
+# V=1 shows the commands.
+
+VERSION = 0.1.0
+SOVERSION = 0
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+
+BUILD = build
+PREFIX = /usr/local
+BINDIR = $(PREFIX)/bin
+LIBDIR = $(PREFIX)/lib
+INCLUDEDIR = $(PREFIX)/include
+MANDIR = $(PREFIX)/share/man
+FUZZ_SECONDS = 10
+CHECK_FUZZ_SECONDS = 5
+
+comma := ,
+variant := $(subst $(comma),-,$(notdir $(firstword $(CC)))$(addprefix -,$(SANITIZE)))
+variant := $(variant)$(if $(COVERAGE),-coverage)$(if $(FUZZ),-fuzz)
+OUT := $(if $(filter gcc,$(variant)),$(BUILD),$(BUILD)/variants/$(variant))
+
+# ---- flags
+
+CFLAGS = $(if $(COVERAGE),-O0,$(if $(SANITIZE),-O1,-O2)) -g
+warnings := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+instrument := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
+	-fno-omit-frame-pointer) $(if $(COVERAGE),--coverage) $(if $(FUZZ),-fsanitize=fuzzer-no-link)
+base_flags = -std=c11 -fPIC $(warnings) $(instrument) -I. -Iref $(CPPFLAGS) $(CFLAGS)
+
+# The reference may use nothing but the language and its library; only sim/ and tests have a system.
+world_flags = $(base_flags) -D_GNU_SOURCE
+
+# Asked only inside recipes, since pkg-config may not be there before the packages step has run.
+pkg = $(shell pkg-config $(1))
+ref_packages := jansson zlib libzstd
+world_packages := $(ref_packages) libcrypto
+ref_pkg_cflags = $(eval ref_pkg_cflags := $(call pkg,--cflags $(ref_packages)))$(ref_pkg_cflags)
+ref_pkg_libs = $(eval ref_pkg_libs := $(call pkg,--libs $(ref_packages)))$(ref_pkg_libs)
+pkg_cflags = $(eval pkg_cflags := $(call pkg,--cflags $(world_packages)))$(pkg_cflags)
+pkg_libs = $(eval pkg_libs := $(call pkg,--libs $(world_packages)))$(pkg_libs)
+test_libs = $(eval test_libs := $(call pkg,--libs cmocka))$(test_libs)
+
+# ---- sources
+
+c_files = $(sort $(shell find $(wildcard $(1)) -name '*.c' 2>/dev/null </dev/null))
+ifeq ($(wildcard ref),)
+$(error ref/ is missing: run make in the top directory of migref)
+endif
+
+ref_sources := $(call c_files,ref)
+world_dirs := $(wildcard sim/record sim/world sim/host)
+world_sources := $(if $(world_dirs),$(call c_files,$(world_dirs)))
+cli_sources := $(wildcard sim/cli/*.c)
+unit_sources := $(wildcard tests/unit/test_*.c)
+unit_support_sources := $(filter-out $(unit_sources),$(wildcard tests/unit/*.c))
+bench_sources := $(wildcard tests/bench/bench_*.c)
+fuzz_sources := $(wildcard fuzz/fuzz_*.c)
+fuzz_support_sources := $(filter-out $(fuzz_sources),$(wildcard fuzz/*.c))
+bench_scripts := $(wildcard tests/bench/*.sh)
+shell_tests := $(wildcard tests/replay/*.sh tests/cli/*.sh tests/spec/*.sh)
+
+all_c := $(ref_sources) $(world_sources) $(cli_sources) $(unit_sources) $(unit_support_sources) \
+	$(bench_sources) $(fuzz_sources) $(fuzz_support_sources)
+all_h := $(sort $(shell find ref $(wildcard sim tests fuzz) -name '*.h'))
+tables := $(wildcard ref/*.def ref/*/*.def)
+
+objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
+
+library := $(OUT)/libmigref.a
+shared := $(OUT)/libmigref.so.$(SOVERSION)
+world := $(OUT)/libworld.a
+program := $(OUT)/migref
+unit_programs := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(unit_sources))
+bench_programs := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(bench_sources))
+fuzz_programs := $(patsubst fuzz/%.c,$(OUT)/fuzz/%,$(fuzz_sources))
+
+# V=1 shows each command, otherwise one short line stands for it.
+say = $(if $(V),,@echo '  $(1) $@')
+Q := $(if $(V),,@)
+
+# Objects are kept, although make itself takes those of the tests for intermediate.
+.SECONDARY:
+
+# ---- the program and the libraries
+
+.PHONY: all
+all: $(program) $(library) $(OUT)/libmigref.so
+
+$(OUT)/obj/ref/%.o: ref/%.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(base_flags) $(ref_pkg_cflags) -MMD -MP -c -o $@ $<
+
+$(OUT)/obj/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) $(world_flags) $(pkg_cflags) -MMD -MP -c -o $@ $<
+
+# An archive keeps the members of deleted sources, so each is made anew; the list of members is a
+# prerequisite, so that a deleted source is noticed at all.
+define archive
+$(call say,AR)
+@mkdir -p $(@D)
+@rm -f $@
+$(Q)$(AR) rcs $@ $(filter %.o,$^)
+endef
+
+$(library): $(call objects,$(ref_sources)) $(OUT)/obj/ref.list
+	$(archive)
+
+$(world): $(call objects,$(world_sources)) $(OUT)/obj/world.list
+	$(archive)
+
+$(OUT)/obj/ref.list: members = $(ref_sources)
+$(OUT)/obj/world.list: members = $(world_sources)
+$(OUT)/obj/%.list: force
+	@mkdir -p $(@D)
+	@echo '$(members)' | cmp -s - $@ || echo '$(members)' >$@
+
+.PHONY: force
+force:
+
+$(shared): $(call objects,$(ref_sources)) $(OUT)/obj/ref.list
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) -shared -Wl,-soname,$(@F) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ref_pkg_libs)
+
+$(OUT)/libmigref.so: $(shared)
+	@ln -sf $(<F) $@
+
+$(program): $(call objects,$(cli_sources)) $(world) $(library)
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(pkg_libs) -lpthread
+
+-include $(patsubst %.o,%.d,$(call objects,$(all_c)))
+
+# ---- tests
+
+.PHONY: tests unit check check-built demo demo-built bench packages-build packages-check
+
+# What `make check` needs from one variant.
+tests: $(unit_programs)
+
+$(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call objects,$(unit_support_sources)) \
+		$(world) $(library)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(test_libs) $(pkg_libs) -lpthread
+
+# Scripts get absolute names of the program and its directory, so that they may go elsewhere.
+test_environment = BUILD='$(BUILD)' CC='$(CC)' MIGREF='$(abspath $(program))' \
+	BUILD_DIR='$(abspath $(OUT))'
+
+unit: tests
+	@$(test_environment) tests/run.sh $(unit_programs:%=unit:$(variant):%)
+
+packages-build:
+	@tools/packages.sh build
+
+packages-check:
+	@tools/packages.sh check
+
+# The packages may install the tools that make itself asks for, hence a make of its own afterwards.
+# Without a -j from the user, every processor is used.
+submake = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+
+demo: packages-build
+	+@$(submake) demo-built
+
+demo-built: all
+	@$(test_environment) tools/demo.sh
+
+check: packages-check
+	+@$(submake) CC=gcc SANITIZE= COVERAGE= FUZZ= check-built
+
+sanitizers := address,undefined
+variant_programs = $(unit_sources:tests/unit/%.c=unit:$(1):$(BUILD)/variants/$(1)/tests/%)
+check_words = $(unit_programs:%=unit:gcc:%) $(unit_programs:%=valgrind:valgrind:%) \
+	$(call variant_programs,gcc-address-undefined) $(call variant_programs,clang) \
+	$(call variant_programs,clang-address-undefined) $(shell_tests:%=shell:shell:%) \
+	$(fuzz_sources:fuzz/%.c=fuzz:fuzz:$(fuzz_out)/%)
+
+check-built: all tests
+	+@$(submake) CC=gcc SANITIZE=$(sanitizers) tests
+	+@$(submake) CC=clang tests
+	+@$(submake) CC=clang SANITIZE=$(sanitizers) tests
+	+@$(submake) fuzz
+	@$(test_environment) FUZZ_SECONDS=$(CHECK_FUZZ_SECONDS) tests/run.sh $(check_words)
+
+# ---- benchmarks
+
+$(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(world) $(library)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(pkg_libs) -lpthread
+
+bench: all $(bench_programs)
+	@set -e; for bench in $(bench_programs) $(bench_scripts); do \
+		echo "== $$bench"; $(test_environment) $$bench; done
+
+# ---- fuzzing
+
+.PHONY: fuzz fuzz-brief fuzz-targets
+fuzz_out := $(BUILD)/variants/clang-$(subst $(comma),-,$(sanitizers))-fuzz/fuzz
+
+fuzz:
+	+@$(submake) CC=clang SANITIZE=$(sanitizers) FUZZ=1 fuzz-targets
+
+fuzz-targets: $(fuzz_programs)
+
+$(OUT)/fuzz/%: $(OUT)/obj/fuzz/%.o $(call objects,$(fuzz_support_sources)) $(world) $(library)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(pkg_libs) -lpthread
+
+fuzz-brief: fuzz
+	@$(test_environment) FUZZ_SECONDS=$(FUZZ_SECONDS) \
+		tests/run.sh $(fuzz_sources:fuzz/%.c=fuzz:fuzz:$(fuzz_out)/%)
+
+# ---- coverage and style
+
+.PHONY: coverage coverage-built tidy format format-check
+
+coverage:
+	+@$(submake) CC=gcc SANITIZE= COVERAGE=1 coverage-built
+
+coverage-built: all tests
+	find $(OUT) -name '*.gcda' -delete
+	@$(test_environment) tests/run.sh $(unit_programs:%=unit:coverage:%) $(shell_tests:%=shell:shell:%)
+	lcov -q --rc lcov_branch_coverage=1 --capture --directory $(OUT)/obj/ref \
+		--base-directory . --no-external -o $(OUT)/ref.info
+	lcov --rc lcov_branch_coverage=1 --list $(OUT)/ref.info
+
+# No compiler database: the flags of a file follow from the directory it stands in.
+tidy: $(all_c:%=$(BUILD)/tidy/%.done)
+
+$(BUILD)/tidy/ref/%.done: ref/% $(all_h) $(tables) .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY)
+	$(Q)clang-tidy --quiet $< -- -std=c11 -I. -Iref $(ref_pkg_cflags) \
+		2>$@.log || { cat $@.log; false; }
+	@touch $@
+
+$(BUILD)/tidy/%.done: % $(all_h) $(tables) .clang-tidy
+	@mkdir -p $(@D)
+	$(call say,TIDY)
+	$(Q)clang-tidy --quiet $< -- -std=c11 -I. -Iref -D_GNU_SOURCE $(pkg_cflags) \
+		2>$@.log || { cat $@.log; false; }
+	@touch $@
+
+format:
+	clang-format -i $(all_c) $(all_h)
+
+format-check:
+	clang-format --dry-run -Werror $(all_c) $(all_h)
+
+# ---- installation
+
+.PHONY: install clean
+
+# The header is installed as one file, with the tables that it includes put in their places.
+inline_tables = /^ *\# *include "[^"]*\.def"/ { split($$0, part, "\""); table = "ref/" part[2]; \
+	while ((getline line <table) > 0) print line; close(table); next } { print }
+
+install: all
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' \
+		'$(DESTDIR)$(MANDIR)/man1'
+	install -m 755 $(program) '$(DESTDIR)$(BINDIR)/migref'
+	install -m 644 $(library) $(shared) '$(DESTDIR)$(LIBDIR)'
+	ln -sf $(notdir $(shared)) '$(DESTDIR)$(LIBDIR)/libmigref.so'
+	awk '$(inline_tables)' ref/migref.h >'$(DESTDIR)$(INCLUDEDIR)/migref.h'
+	chmod 644 '$(DESTDIR)$(INCLUDEDIR)/migref.h'
+	install -m 644 docs/migref.1 '$(DESTDIR)$(MANDIR)/man1'
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
+		-e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(ref_packages)|' migref.pc.in \
+		>'$(DESTDIR)$(LIBDIR)/pkgconfig/migref.pc'
+
+clean:
+	rm -rf $(BUILD)
