@@ -1,0 +1,40 @@
+/* cli.h: what the commands of `migref` share: exit statuses, options about streams, error lines. */
+#ifndef MR_CLI_H
+#define MR_CLI_H
+
+#include <argp.h>
+
+#include "sim/record/migration.h"
+
+enum {
+	STATUS_HOLDS = 0,   /* it holds: conformant, identical, done */
+	STATUS_DIFFERS = 1, /* it does not hold */
+	STATUS_USAGE = 2,
+	STATUS_FAILED = 3, /* the input or the machine failed */
+};
+
+struct command {
+	const char *name;
+	const char *summary;
+	int (*run)(int argc, char **argv);
+};
+
+int command_dump(int argc, char **argv);
+int command_check(int argc, char **argv);
+int command_extract(int argc, char **argv);
+int command_replay(int argc, char **argv);
+
+/* One line on standard error, with the program's name before it. */
+void error_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Options --role, --as, --context, --page-size, --capabilities; `input` of the child parser is a struct
+ * mr_stream_options. */
+extern const struct argp stream_argp;
+
+/* Parses the options of one command: `name` is shown in usage lines. */
+void parse_command(const struct argp *argp, int argc, char **argv, void *input);
+
+/* STATUS_FAILED with a line if standard output could not take everything, else `status`. */
+int finish_output(int status);
+
+#endif

@@ -1,0 +1,175 @@
+/* main.c: the `migref` program: finds the command and hands over. */
+#include "sim/cli/cli.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct command commands[] = {
+	{"dump", "print every record of a stream, with offset and fields", command_dump},
+	{"check", "judge streams by the rules of SPEC.md: verdict and every deviation", command_check},
+	{"extract", "write each RAM block's final content to a file", command_extract},
+	{"replay", "hold a recording against the reference: bytes and memory", command_replay},
+};
+
+enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
+
+void error_line(const char *format, ...)
+{
+	va_list arguments;
+
+	fflush(stdout);
+	fputs("migref: ", stderr);
+	va_start(arguments, format);
+	vfprintf(stderr, format, arguments);
+	va_end(arguments);
+	putc('\n', stderr);
+}
+
+int finish_output(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	error_line("standard output: %s", strerror(errno));
+	return STATUS_FAILED;
+}
+
+/* ---- Options about streams ---- */
+
+enum { OPTION_ROLE = 0x100, OPTION_AS, OPTION_CONTEXT, OPTION_PAGE_SIZE, OPTION_CAPABILITIES };
+
+static const struct argp_option stream_options[] = {
+	{NULL, 0, NULL, 0, "What a stream does not say about itself:", 1},
+	{"role", OPTION_ROLE, "ROLE", 0,
+	 "main, recovery, preempt, multifd or return; by default told by name and first bytes", 1},
+	{"as", OPTION_AS, "RELEASE", 0, "the source was QEMU RELEASE, such as 7.2; by default what the manifest says",
+	 1},
+	{"context", OPTION_CONTEXT, "FILE", 0, "manifest of a recording; by default manifest.json beside the stream",
+	 1},
+	{"page-size", OPTION_PAGE_SIZE, "BYTES", 0,
+	 "target page size, a power of two from 1024 to 65536; by default as the stream says, else 4096", 1},
+	{"capabilities", OPTION_CAPABILITIES, "LIST", 0, "capabilities that were on, separated by commas", 1},
+	{NULL, 0, NULL, 0, NULL, 0},
+};
+
+static void parse_role(struct mr_stream_options *options, const char *text, struct argp_state *state)
+{
+	for (unsigned role = 0; role < MR_ROLE_COUNT; role++) {
+		if (strcmp(text, mr_role_name((enum mr_role)role)) == 0) {
+			options->role = (enum mr_role)role;
+			options->role_given = true;
+			return;
+		}
+	}
+	argp_error(state, "--role: expected main, recovery, preempt, multifd or return, found %s", text);
+}
+
+static void parse_release(struct mr_stream_options *options, const char *text, struct argp_state *state)
+{
+	struct mr_profile profile;
+
+	if (mr_profile_init(&profile, text) < 0)
+		argp_error(state, "--as: expected a QEMU release from 2.5 to 11.1, found %s", text);
+	options->release = text;
+}
+
+static void parse_page_size(struct mr_stream_options *options, const char *text, struct argp_state *state)
+{
+	char *end;
+	const unsigned long size = strtoul(text, &end, 0);
+
+	if (*end || size < MR_PAGE_SIZE_MIN || size > MR_PAGE_SIZE_MAX || (size & (size - 1)))
+		argp_error(state, "--page-size: expected a power of two from %d to %d, found %s", MR_PAGE_SIZE_MIN,
+			   MR_PAGE_SIZE_MAX, text);
+	options->target_page_size = (uint32_t)size;
+}
+
+static void parse_capabilities(struct mr_stream_options *options, char *text, struct argp_state *state)
+{
+	options->capabilities_given = true;
+	for (char *rest = text, *name; (name = strsep(&rest, ",")) != NULL;) {
+		const uint32_t bit = mr_capability_by_name(name);
+
+		if (!bit && *name)
+			argp_error(state, "--capabilities: no capability of the stream is called %s", name);
+		options->capabilities |= bit;
+	}
+}
+
+static error_t parse_stream_option(int key, char *argument, struct argp_state *state)
+{
+	struct mr_stream_options *options = state->input;
+
+	switch (key) {
+	case OPTION_ROLE:
+		parse_role(options, argument, state);
+		return 0;
+	case OPTION_AS:
+		parse_release(options, argument, state);
+		return 0;
+	case OPTION_CONTEXT:
+		options->manifest = argument;
+		return 0;
+	case OPTION_PAGE_SIZE:
+		parse_page_size(options, argument, state);
+		return 0;
+	case OPTION_CAPABILITIES:
+		parse_capabilities(options, argument, state);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+const struct argp stream_argp = {.options = stream_options, .parser = parse_stream_option};
+
+void parse_command(const struct argp *argp, int argc, char **argv, void *input)
+{
+	static char name[64];
+
+	/* argp takes the program's name for its usage lines from here. */
+	snprintf(name, sizeof(name), "migref %s", argv[0]);
+	argv[0] = name;
+	argp_err_exit_status = STATUS_USAGE;
+	argp_parse(argp, argc, argv, 0, NULL, input);
+}
+
+/* ---- Commands ---- */
+
+static void print_help(FILE *out)
+{
+	fputs("Usage: migref COMMAND [OPTION...] ...\n"
+	      "The executable specification of QEMU's live-migration protocol for RAM.\n\n",
+	      out);
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fputs("\nmigref COMMAND --help tells more about each. A STREAM is a file, -, or one channel of a recording\n"
+	      "(DIR/ch0.fwd); a RECORDING is a directory with a manifest.json. Files may be compressed with zstd.\n\n"
+	      "Exit status: 0 it holds, 1 it does not hold, 2 usage, 3 the input or the machine failed.\n",
+	      out);
+}
+
+int main(int argc, char **argv)
+{
+	/* Any fixed seed will do: the default one is random. */
+	json_object_seed(1);
+	if (argc > 1 &&
+	    (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "help") == 0)) {
+		print_help(stdout);
+		return finish_output(STATUS_HOLDS);
+	}
+	if (argc > 1 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+		puts("migref " MR_VERSION);
+		return finish_output(STATUS_HOLDS);
+	}
+	for (size_t i = 0; argc > 1 && i < COMMANDS; i++)
+		if (strcmp(argv[1], commands[i].name) == 0)
+			return finish_output(commands[i].run(argc - 1, argv + 1));
+	if (argc > 1)
+		error_line("no command is called %s", argv[1]);
+	print_help(stderr);
+	return STATUS_USAGE;
+}

@@ -1,0 +1,257 @@
+/* memory.c: guest memory as a stream builds it: RAM blocks, and which of their pages ever came. */
+#include "sim/record/memory.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+__attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
+						      ...)
+{
+	va_list arguments;
+
+	fault->rule = rule;
+	va_start(arguments, format);
+	vsnprintf(fault->text, sizeof(fault->text), format, arguments);
+	va_end(arguments);
+	return -1;
+}
+
+void mr_memory_init(struct mr_memory *memory, const struct mr_session *session, bool huge_pages)
+{
+	memset(memory, 0, sizeof(*memory));
+	memory->session = session;
+	memory->huge_pages = huge_pages;
+}
+
+static void unmap_block(struct mr_memory_block *block)
+{
+	if (block->data)
+		munmap(block->data, (size_t)block->size);
+	free(block->received);
+	free(block->touched);
+	memset(block, 0, sizeof(*block));
+}
+
+void mr_memory_clear(struct mr_memory *memory)
+{
+	for (uint32_t i = 0; i < memory->count; i++)
+		unmap_block(&memory->blocks[i]);
+	memory->count = 0;
+}
+
+/* Only touched pages cost memory, so a block may be as large as the address space lets it. */
+static int map_block(struct mr_memory *memory, const struct mr_ram_block *entry, struct mr_fault *fault)
+{
+	struct mr_memory_block *block = &memory->blocks[entry->block];
+	void *data;
+
+	if (block->data && block->size == entry->used_length)
+		return 0;
+	unmap_block(block);
+	if (entry->used_length == 0 || entry->used_length > SIZE_MAX / 2)
+		return entry->used_length
+			       ? fail(fault, MR_STR_027, "a block of 0x%" PRIx64 " bytes", entry->used_length)
+			       : 0;
+	block->pages = (entry->used_length + memory->session->target_page_size - 1) / memory->session->target_page_size;
+	data = mmap(NULL, (size_t)entry->used_length, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	block->received = calloc(mr_bitmap_words(block->pages), sizeof(uint64_t));
+	block->touched = calloc(mr_bitmap_words(block->pages), sizeof(uint64_t));
+	if (data == MAP_FAILED || !block->received || !block->touched) {
+		if (data != MAP_FAILED)
+			munmap(data, (size_t)entry->used_length);
+		unmap_block(block);
+		return fail(fault, MR_STR_027, "no memory for a block of 0x%" PRIx64 " bytes", entry->used_length);
+	}
+	madvise(data, (size_t)entry->used_length, memory->huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+	block->data = data;
+	block->size = entry->used_length;
+	if (memory->count <= entry->block)
+		memory->count = entry->block + 1;
+	return 0;
+}
+
+uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t address)
+{
+	const uint32_t page_size = memory->session->target_page_size;
+	struct mr_memory_block *block;
+
+	if (index >= memory->count)
+		return NULL;
+	block = &memory->blocks[index];
+	if (!block->data || address >= block->size || block->size - address < page_size)
+		return NULL;
+	return block->data + address;
+}
+
+void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address)
+{
+	const uint32_t page_size = memory->session->target_page_size;
+	const uint64_t page = address / page_size;
+	const uint64_t last = (address + page_size - 1) / page_size;
+	struct mr_memory_block *block = &memory->blocks[index];
+
+	/* Receivers take unaligned offsets too (MFD-019); then two pages are no longer known to be zero. */
+	block->received[page / 64] |= UINT64_C(1) << page % 64;
+	block->touched[page / 64] |= UINT64_C(1) << page % 64;
+	block->touched[last / 64] |= UINT64_C(1) << last % 64;
+}
+
+static void mark_zero(struct mr_memory *memory, uint32_t index, uint64_t address, uint8_t *at, uint8_t fill)
+{
+	const uint32_t page_size = memory->session->target_page_size;
+	const uint64_t page = address / page_size;
+	struct mr_memory_block *block = &memory->blocks[index];
+
+	/* A page that nobody wrote is zero already, and costs no memory as long as nobody does. */
+	if (fill || address % page_size || mr_bitmap_test(block->touched, page)) {
+		memset(at, fill, page_size);
+		mr_memory_mark(memory, index, address);
+	}
+	block->received[page / 64] |= UINT64_C(1) << page % 64;
+}
+
+static int apply_page(struct mr_memory *memory, const struct mr_record *record, struct mr_fault *fault)
+{
+	const struct mr_ram_page *page = &record->page;
+	const uint32_t page_size = memory->session->target_page_size;
+	uint8_t *at = mr_memory_page(memory, page->block, page->address);
+	enum mr_rule rule = MR_NO_RULE;
+	size_t done;
+
+	if (!at)
+		return fail(fault, MR_RAM_010, "0x%" PRIx64 " is outside block %.40s", page->address,
+			    memory->session->blocks[page->block].name);
+	switch (record->kind) {
+	case MR_RAM_PAGE:
+		memcpy(at, page->data.data, page_size);
+		break;
+	case MR_RAM_ZERO:
+		mark_zero(memory, page->block, page->address, at, page->fill);
+		return 0;
+	case MR_RAM_XBZRLE:
+		rule = mr_xbzrle_decode(at, page_size, page->data, &done);
+		break;
+	default:
+		rule = mr_page_inflate(page->data, at, page_size, &done);
+		break;
+	}
+	mr_memory_mark(memory, page->block, page->address);
+	return rule == MR_NO_RULE ? 0 : fail(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
+}
+
+static int discard(struct mr_memory *memory, const struct mr_command *command, struct mr_fault *fault)
+{
+	const struct mr_block *named = mr_session_find_block(memory->session, command->block);
+	struct mr_memory_block *block = named && named->index < memory->count ? &memory->blocks[named->index] : NULL;
+	const uint32_t page_size = memory->session->target_page_size;
+
+	if (!block || !block->data)
+		return fail(fault, MR_CMD_011, "no such block");
+	for (uint32_t i = 0; i < command->range_count; i++) {
+		uint64_t start, length;
+
+		mr_discard_range(command, i, &start, &length);
+		if (start > block->size || length > block->size - start || start % page_size || length % page_size)
+			return fail(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
+				    length);
+		if (length == 0)
+			continue;
+		memset(block->data + start, 0, (size_t)length);
+		mr_bitmap_clear(block->received, start / page_size, length / page_size);
+	}
+	return 0;
+}
+
+int mr_memory_apply(struct mr_memory *memory, const struct mr_record *record, struct mr_fault *fault)
+{
+	switch (record->kind) {
+	case MR_RAM_BLOCK:
+		return map_block(memory, &record->ram_block, fault);
+	case MR_RAM_PAGE:
+	case MR_RAM_ZERO:
+	case MR_RAM_XBZRLE:
+	case MR_RAM_COMPRESSED:
+		return apply_page(memory, record, fault);
+	case MR_COMMAND:
+		if (record->command.number == MR_COMMAND_POSTCOPY_RAM_DISCARD)
+			return discard(memory, &record->command, fault);
+		return 0;
+	default:
+		return 0;
+	}
+}
+
+/* ---- Packets ---- */
+
+int mr_packet_codec_prepare(struct mr_packet_codec *codec, const struct mr_session *session,
+			    const struct mr_multifd_packet *packet, struct mr_fault *fault)
+{
+	const struct mr_multifd_method *method =
+		mr_multifd_method_by_flag(packet->flags & (uint32_t)MR_MULTIFD_METHOD_MASK);
+
+	if (!method)
+		return fail(fault, MR_MFD_021, "flags 0x%" PRIx32 " name no method", packet->flags);
+	if (codec->method == method)
+		return 0;
+	if (codec->method)
+		return fail(fault, MR_MFD_021, "method %s after %s", method->name, codec->method->name);
+	codec->method = method;
+	codec->state = method->recv_setup(session->target_page_size);
+	return codec->state ? 0 : fail(fault, MR_STR_027, "no memory for a %s stream", method->name);
+}
+
+void mr_packet_codec_clear(struct mr_packet_codec *codec)
+{
+	if (codec->method)
+		codec->method->recv_cleanup(codec->state);
+	*codec = (struct mr_packet_codec){NULL, NULL};
+}
+
+static int apply_zero_entries(struct mr_memory *memory, const struct mr_multifd_packet *packet, struct mr_fault *fault)
+{
+	for (uint32_t i = 0; i < packet->zero_pages; i++) {
+		const uint64_t address = mr_multifd_offset(packet, packet->normal_pages + i);
+		uint8_t *at = mr_memory_page(memory, packet->block, address);
+
+		if (!at)
+			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
+		mark_zero(memory, packet->block, address, at, 0);
+	}
+	return 0;
+}
+
+int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *codec,
+			   const struct mr_multifd_packet *packet, struct mr_fault *fault)
+{
+	uint8_t *pages[MR_PACKET_PAGES_MAX];
+	enum mr_rule rule;
+
+	if (packet->block == UINT32_MAX)
+		return 0;
+	if (apply_zero_entries(memory, packet, fault) < 0)
+		return -1;
+	if (packet->normal_pages == 0)
+		return 0;
+	for (uint32_t i = 0; i < packet->normal_pages; i++) {
+		const uint64_t address = mr_multifd_offset(packet, i);
+
+		pages[i] = mr_memory_page(memory, packet->block, address);
+		if (!pages[i])
+			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
+	}
+	if (mr_packet_codec_prepare(codec, memory->session, packet, fault) < 0)
+		return -1;
+	rule = codec->method->recv(codec->state, packet->payload, pages, packet->normal_pages, fault->text);
+	if (rule != MR_NO_RULE) {
+		fault->rule = rule;
+		return -1;
+	}
+	for (uint32_t i = 0; i < packet->normal_pages; i++)
+		mr_memory_mark(memory, packet->block, mr_multifd_offset(packet, i));
+	return 0;
+}

@@ -1,0 +1,54 @@
+/* memory.h: guest memory as a stream builds it: RAM blocks, and which of their pages ever came. */
+#ifndef MR_RECORD_MEMORY_H
+#define MR_RECORD_MEMORY_H
+
+#include "ref/migref.h"
+
+struct mr_memory_block {
+	uint8_t *data; /* used_length bytes; NULL until the block is declared */
+	uint64_t size; /* bytes */
+	uint64_t pages;
+	uint64_t *received; /* bitmap: the page's content came, and was not discarded since */
+	uint64_t *touched;  /* bitmap: the page was written at least once, so it may be other than zero */
+};
+
+struct mr_memory {
+	const struct mr_session *session;
+	bool huge_pages; /* ask for transparent huge pages */
+	uint32_t count;
+	struct mr_memory_block blocks[MR_BLOCKS_MAX];
+};
+
+/* What a channel needs to take pages from packets. */
+struct mr_packet_codec {
+	const struct mr_multifd_method *method;
+	void *state;
+};
+
+/* Why a record could not be applied. */
+struct mr_fault {
+	enum mr_rule rule;
+	char text[96];
+};
+
+void mr_memory_init(struct mr_memory *memory, const struct mr_session *session, bool huge_pages);
+void mr_memory_clear(struct mr_memory *memory);
+/*
+ * Carries out what the record says of memory: maps a block, fills a page, discards a range. Records without meaning for
+ * memory are skipped. Returns 0, or -1 with the fault; memory outside a block is never touched.
+ */
+int mr_memory_apply(struct mr_memory *memory, const struct mr_record *record, struct mr_fault *fault);
+/* The same for a multifd packet, whose payload the codec's state decodes. */
+int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *codec,
+			   const struct mr_multifd_packet *packet, struct mr_fault *fault);
+/* Where a page of the guest lies; NULL if the block or offset does not exist. */
+uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t block, uint64_t address);
+/* Marks a page as received, after the caller wrote it. */
+void mr_memory_mark(struct mr_memory *memory, uint32_t block, uint64_t address);
+
+/* Makes sure that the codec has the method of the packet's flags. -1 with a fault if it has none. */
+int mr_packet_codec_prepare(struct mr_packet_codec *codec, const struct mr_session *session,
+			    const struct mr_multifd_packet *packet, struct mr_fault *fault);
+void mr_packet_codec_clear(struct mr_packet_codec *codec);
+
+#endif

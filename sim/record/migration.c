@@ -1,0 +1,357 @@
+/* migration.c: all channels of a migration, pulled record by record in an order in which a destination may take them.
+ */
+#include "sim/record/migration.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { FIRST_BYTES = 8, COMMAND_TYPE = 0x08 };
+
+/* ---- Context ---- */
+
+static void context_from_recording(struct mr_context *context, const struct mr_recording *recording)
+{
+	const struct mr_multifd_method *method;
+
+	context->capabilities_known = true;
+	for (size_t i = 0; i < recording->capability_count; i++)
+		context->capabilities |= mr_capability_by_name(recording->capabilities[i]);
+	mr_profile_init(&context->profile, recording->source_qemu);
+	if (recording->machine && strlen(recording->machine) < sizeof(context->machine)) {
+		mr_profile_apply_machine(&context->profile, recording->machine);
+		memcpy(context->machine, recording->machine, strlen(recording->machine) + 1);
+	}
+	if (context->capabilities & MR_CAPABILITY_MULTIFD) {
+		context->multifd_channels = (uint32_t)mr_recording_parameter_integer(recording, "multifd-channels", 2);
+		method = mr_multifd_method_by_name(
+			mr_recording_parameter_string(recording, "multifd-compression", "none"));
+		context->multifd_method = method ? method->flag : MR_METHOD_UNKNOWN;
+	}
+}
+
+static int build_context(struct mr_context *context, const struct mr_recording *recording,
+			 const struct mr_stream_options *options, char *error, size_t error_size)
+{
+	memset(context, 0, sizeof(*context));
+	context->multifd_method = MR_METHOD_UNKNOWN;
+	if (recording)
+		context_from_recording(context, recording);
+	if (options->release && mr_profile_init(&context->profile, options->release) < 0) {
+		snprintf(error, error_size, "%s: expected a QEMU release from 2.5 to 11.1", options->release);
+		return -1;
+	}
+	if (options->release && context->machine[0])
+		mr_profile_apply_machine(&context->profile, context->machine);
+	if (options->target_page_size)
+		context->target_page_size = options->target_page_size;
+	context->capabilities |= options->capabilities;
+	context->capabilities_known |= options->capabilities_given;
+	return 0;
+}
+
+/* ---- Channels ---- */
+
+static int add_channel(struct mr_migration *migration, const char *name, struct mr_input *input, enum mr_role role,
+		       unsigned number, char *error, size_t error_size)
+{
+	struct mr_channel *channel = &migration->channels[migration->channel_count];
+
+	if (mr_channel_init(channel, migration->session, name, input, role, number) < 0) {
+		snprintf(error, error_size, "%s: no memory for a decoder", name);
+		return -1;
+	}
+	migration->channel_count++;
+	return 0;
+}
+
+static struct mr_bytes first_bytes(struct mr_input *input)
+{
+	struct mr_bytes first;
+	bool at_end;
+
+	mr_input_fill(input, FIRST_BYTES);
+	first.data = mr_input_window(input, &first.length, &at_end);
+	return first;
+}
+
+static int open_forward(struct mr_migration *migration, unsigned number, struct mr_channel_census *census, char *error,
+			size_t error_size)
+{
+	struct mr_input *input;
+	enum mr_role role;
+	char name[16];
+
+	snprintf(name, sizeof(name), "ch%u.fwd", number);
+	if (mr_recording_open_file(migration->recording, name, &input, error, error_size) < 0)
+		return -1;
+	/* A recording that has connections of both kinds tells of a cut by them alone; a timeline only adds the moment.
+	 */
+	const struct mr_bytes first = first_bytes(input);
+	census->cut = census->main && first.length && first.data[0] == COMMAND_TYPE;
+	mr_channel_identify(census, first, &role);
+	return add_channel(migration, name, input, role, number, error, error_size);
+}
+
+static int open_return(struct mr_migration *migration, unsigned number, char *error, size_t error_size)
+{
+	struct mr_input *input;
+	char name[16];
+
+	snprintf(name, sizeof(name), "ch%u.ret", number);
+	if (mr_recording_open_file(migration->recording, name, &input, error, error_size) < 0)
+		return -1;
+	return add_channel(migration, name, input, MR_ROLE_RETURN, number, error, error_size);
+}
+
+static int open_channels(struct mr_migration *migration, char *error, size_t error_size)
+{
+	const struct mr_recording *recording = migration->recording;
+	const uint32_t capabilities = migration->session->context.capabilities;
+	struct mr_channel_census census = {.capabilities = capabilities, .capabilities_known = true};
+
+	for (unsigned i = 0; i < recording->channel_count; i++)
+		if (recording->channels[i].has_forward && open_forward(migration, i, &census, error, error_size) < 0)
+			return -1;
+	for (unsigned i = 0; i < recording->channel_count; i++)
+		if (recording->channels[i].has_return && open_return(migration, i, error, error_size) < 0)
+			return -1;
+	return 0;
+}
+
+/* A lone stream tells its role by its name or first bytes; what begins with a command goes on after a cut. */
+static enum mr_role lone_role(const char *path, struct mr_bytes first, const struct mr_stream_options *options)
+{
+	struct mr_channel_census census = {0};
+	enum mr_role role;
+
+	if (options->role_given)
+		return options->role;
+	if (strstr(path, ".ret"))
+		return MR_ROLE_RETURN;
+	if (strstr(path, ".fwd") && first.length && first.data[0] != 'Q')
+		census.main = 1;
+	if (first.length && first.data[0] == COMMAND_TYPE)
+		census = (struct mr_channel_census){.main = 1, .cut = true};
+	mr_channel_identify(&census, first, &role);
+	return role;
+}
+
+static int open_stream(struct mr_migration *migration, const char *path, const struct mr_stream_options *options,
+		       char *error, size_t error_size)
+{
+	const char *slash = strrchr(path, '/');
+	struct mr_input *input;
+	char name[16];
+	unsigned number = 0;
+
+	if (mr_input_open(&input, path, error, error_size) < 0)
+		return -1;
+	snprintf(name, sizeof(name), "%.15s", slash ? slash + 1 : path);
+	if (sscanf(name, "ch%u.", &number) != 1)
+		snprintf(name, sizeof(name), "stream");
+	name[strcspn(name, ".") + (strchr(name, '.') ? 4 : 0)] = '\0';
+	return add_channel(migration, name, input, lone_role(path, first_bytes(input), options), number, error,
+			   error_size);
+}
+
+/* The recording that a stream is a channel of, if its folder has a manifest. */
+static struct mr_recording *recording_beside(const char *path)
+{
+	struct mr_recording *recording = NULL;
+	const char *slash = strrchr(path, '/');
+	char *folder = slash ? strndup(path, (size_t)(slash - path)) : strdup(".");
+	char *manifest = NULL;
+	char ignored[256];
+
+	if (folder && asprintf(&manifest, "%s/manifest.json", folder) > 0) {
+		struct stat status;
+
+		if (stat(manifest, &status) == 0 && mr_recording_open(&recording, folder, ignored, sizeof(ignored)) < 0)
+			recording = NULL;
+		free(manifest);
+	}
+	free(folder);
+	return recording;
+}
+
+static bool is_directory(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+static int open_recording(struct mr_migration *migration, const char *path, const struct mr_stream_options *options,
+			  char *error, size_t error_size)
+{
+	if (!migration->lone)
+		return mr_recording_open(&migration->recording, path, error, error_size);
+	if (options->manifest)
+		return mr_recording_open_manifest(&migration->recording, options->manifest, error, error_size);
+	migration->recording = recording_beside(path);
+	return 0;
+}
+
+int mr_migration_open(struct mr_migration **result, const char *path, const struct mr_stream_options *options,
+		      mr_report_function *report, void *report_argument, char *error, size_t error_size)
+{
+	struct mr_migration *migration = calloc(1, sizeof(*migration));
+	struct mr_context context;
+	int status = -1;
+
+	*result = NULL;
+	if (migration) {
+		migration->session = malloc(sizeof(*migration->session));
+		migration->channels = calloc(2 * MR_RECORDING_CHANNELS_MAX, sizeof(*migration->channels));
+	}
+	if (!migration || !migration->session || !migration->channels) {
+		snprintf(error, error_size, "%s: no memory", path);
+		mr_migration_close(migration);
+		return -1;
+	}
+	migration->lone = !is_directory(path);
+	if (open_recording(migration, path, options, error, error_size) == 0 &&
+	    build_context(&context, migration->recording, options, error, error_size) == 0) {
+		mr_session_init(migration->session, &context, report, report_argument);
+		status = migration->lone ? open_stream(migration, path, options, error, error_size)
+					 : open_channels(migration, error, error_size);
+	}
+	if (status < 0) {
+		mr_migration_close(migration);
+		return -1;
+	}
+	migration->finished = migration->lone || strcmp(migration->recording->status, "completed") == 0;
+	migration->barrier_channel = migration->channel_count;
+	*result = migration;
+	return 0;
+}
+
+void mr_migration_close(struct mr_migration *migration)
+{
+	if (!migration)
+		return;
+	for (size_t i = 0; i < migration->channel_count; i++)
+		mr_channel_clear(&migration->channels[i]);
+	mr_recording_close(migration->recording);
+	free(migration->channels);
+	free(migration->session);
+	free(migration);
+}
+
+/* ---- Order ---- */
+
+static bool is_main(const struct mr_channel *channel)
+{
+	return channel->role == MR_ROLE_MAIN || channel->role == MR_ROLE_RECOVERY;
+}
+
+/* From `from` on, the next channel that the order takes as a main one; a lone stream is one, whatever its role. */
+static size_t next_main(const struct mr_migration *migration, size_t from)
+{
+	while (from < migration->channel_count && !migration->lone && !is_main(&migration->channels[from]))
+		from++;
+	return from;
+}
+
+static size_t next_multifd(const struct mr_migration *migration, size_t from)
+{
+	while (from < migration->channel_count &&
+	       (migration->channels[from].role != MR_ROLE_MULTIFD || migration->channels[from].ended))
+		from++;
+	return from;
+}
+
+bool mr_migration_continues(const struct mr_migration *migration, const struct mr_channel *channel)
+{
+	const size_t index = (size_t)(channel - migration->channels);
+
+	if (channel->role == MR_ROLE_RETURN) {
+		for (size_t i = index + 1; i < migration->channel_count; i++)
+			if (migration->channels[i].role == MR_ROLE_RETURN)
+				return true;
+		return false;
+	}
+	return next_main(migration, index + 1) < migration->channel_count;
+}
+
+static bool is_barrier(struct mr_migration *migration, const struct mr_record *record)
+{
+	const struct mr_profile *profile = &migration->session->context.profile;
+
+	if (record->kind == MR_RAM_FLUSH)
+		migration->flush_seen = true;
+	if (profile->known && mr_profile_does(profile, MR_SWITCH_FLUSH_EACH_SECTION))
+		return record->kind == MR_RAM_EOS;
+	if (profile->known || migration->flush_seen)
+		return record->kind == MR_RAM_FLUSH;
+	return record->kind == MR_RAM_EOS;
+}
+
+static enum mr_result pull(struct mr_migration *migration, size_t index, struct mr_channel **channel,
+			   struct mr_record *record, const uint8_t **wire)
+{
+	*channel = &migration->channels[index];
+	return mr_channel_next(*channel, record, wire);
+}
+
+static enum mr_result pull_barrier(struct mr_migration *migration, struct mr_channel **channel,
+				   struct mr_record *record, const uint8_t **wire)
+{
+	const size_t index = migration->barrier_channel;
+	const enum mr_result result = pull(migration, index, channel, record, wire);
+	const bool sync = result == MR_RECORD && record->kind == MR_MULTIFD_PACKET &&
+			  (record->packet.flags & MR_MULTIFD_FLAG_SYNC);
+
+	if (sync || result != MR_RECORD)
+		migration->barrier_channel = next_multifd(migration, index + 1);
+	return result;
+}
+
+static enum mr_result pull_rest(struct mr_migration *migration, struct mr_channel **channel, struct mr_record *record,
+				const uint8_t **wire)
+{
+	while (migration->drain < migration->channel_count && migration->channels[migration->drain].ended)
+		migration->drain++;
+	if (migration->drain < migration->channel_count)
+		return pull(migration, migration->drain, channel, record, wire);
+	*channel = NULL;
+	return MR_DONE;
+}
+
+enum mr_result mr_migration_next(struct mr_migration *migration, struct mr_channel **channel, struct mr_record *record,
+				 const uint8_t **wire)
+{
+	enum mr_result result;
+
+	if (migration->barrier_channel < migration->channel_count)
+		return pull_barrier(migration, channel, record, wire);
+	migration->main = next_main(migration, migration->main);
+	if (migration->main == migration->channel_count)
+		return pull_rest(migration, channel, record, wire);
+	result = pull(migration, migration->main, channel, record, wire);
+	if (result != MR_RECORD)
+		migration->main++;
+	else if (is_barrier(migration, record))
+		migration->barrier_channel = next_multifd(migration, 0);
+	return result;
+}
+
+double mr_migration_fraction(const struct mr_migration *migration, uint64_t *bytes)
+{
+	double sum = 0, weight = 0;
+
+	*bytes = 0;
+	for (size_t i = 0; i < migration->channel_count; i++) {
+		const struct mr_input *input = migration->channels[i].input;
+		const double total = (double)mr_input_total(input);
+
+		*bytes += migration->channels[i].decoder->offset;
+		if (mr_input_fraction(input) < 0)
+			return -1;
+		sum += mr_input_fraction(input) * total;
+		weight += total;
+	}
+	return weight > 0 ? sum / weight : -1;
+}
