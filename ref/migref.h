@@ -54,6 +54,7 @@ enum {
 	MR_PACKET_PAYLOAD_MAX = 2 * MR_PACKET_DATA_SIZE, /* compressed payload of a multifd packet (MFD-016) */
 	MR_DEVICE_STATE_MAX = 16 << 20,                  /* payload of a multifd device-state packet */
 	MR_DESCRIPTION_MAX = 64 << 20,                   /* VMDESCRIPTION */
+	MR_MAPPED_PIECE = 1 << 20,                       /* bitmap or pages of a mapped-ram file in one record */
 	MR_RETURN_PAYLOAD_MAX = 512,                     /* counted payload of a return path message (RP-003) */
 	MR_RESOLVE_MAX = 256 << 20,  /* bytes in which undelimited device sections are searched (STR-023) */
 	MR_ZSTD_WINDOW_LOG_MAX = 27, /* a zstd payload may ask for no larger window (MFD-027) */
@@ -166,6 +167,8 @@ enum mr_capability {
 
 /* The bit of a capability named as in QMP ("postcopy-ram"); 0 if it is none of these. */
 uint32_t mr_capability_by_name(const char *name);
+/* True if QMP knows a capability of this name, whether or not it changes the stream. */
+bool mr_capability_is_known(const char *name);
 
 /* What a stream does not say about itself. Zero it for "nothing is known". */
 struct mr_context {
@@ -229,8 +232,13 @@ void mr_session_init(struct mr_session *session, const struct mr_context *contex
 		     void *report_argument);
 /* NULL if no record has named such a block yet. */
 const struct mr_block *mr_session_find_block(const struct mr_session *session, struct mr_bytes name);
-/* Entries of a multifd packet: 524288 / target page size (MFD-013). */
+/* Entries of a multifd packet: 524288 / target page size (MFD-012). */
 uint32_t mr_session_packet_pages(const struct mr_session *session);
+/*
+ * The target page size, bytes, that the description at the end of a whole main stream states; 0 if there is none. Targets
+ * whose smallest page is not 4 KiB tell it nowhere else (STR-007): give it to the session before decoding.
+ */
+uint32_t mr_described_page_size(struct mr_bytes stream);
 
 /* ---- Records ---------------------------------------------------------------------------------------------------- */
 
@@ -264,6 +272,8 @@ enum mr_kind {
 	/* body of a `ram` section, preempt channel */
 	MR_RAM_SIZE,
 	MR_RAM_BLOCK,
+	MR_RAM_BITMAP, /* of a mapped-ram file, as MR_RAM_PAGES */
+	MR_RAM_PAGES,
 	MR_RAM_ZERO,
 	MR_RAM_PAGE,
 	MR_RAM_XBZRLE,
@@ -330,7 +340,7 @@ enum mr_ram_flag {
 	MR_RAM_FLAG_FLUSH = 0x200,
 };
 
-/* Bits of a multifd packet's flags (MFD-012). */
+/* Bits of a multifd packet's flags (MFD-011). */
 enum mr_multifd_flag {
 	MR_MULTIFD_FLAG_SYNC = 0x01,
 	MR_MULTIFD_METHOD_MASK = 0x3e,
@@ -391,6 +401,7 @@ struct mr_footer {
 
 struct mr_command {
 	uint16_t number;            /* enum mr_command_number */
+	uint16_t sent;              /* as on the wire: 3.0 numbers RESUME and RECV_BITMAP one lower */
 	uint16_t length;            /* of the counted payload */
 	uint32_t value;             /* PING */
 	uint64_t page_size_summary; /* ADVISE of length 16 */
@@ -423,6 +434,33 @@ struct mr_ram_block {
 	uint64_t page_size; /* of the block's host pages */
 	uint64_t address;   /* guest-physical */
 	uint8_t ignored;    /* 4.0 with ignore-shared only */
+	bool has_mapped;     /* a mapped-ram header, of which the fields below are */
+	bool mapped_ignored; /* neither bitmap nor pages: both places are 0 */
+	uint32_t mapped_version;
+	uint64_t mapped_page_size;
+	uint64_t bitmap_offset; /* in the file, as the next */
+	uint64_t pages_offset;
+};
+
+/*
+ * A piece of a block's bitmap in a mapped-ram file, and the padding behind it. Page p is bit p % 8 of byte p / 8, as
+ * every little-endian host writes it; a set bit says that the page's content stands in the file, a clear one that the
+ * page is zero.
+ */
+struct mr_ram_bitmap {
+	uint32_t block;          /* index in the session */
+	struct mr_bytes name;    /* of the block, not on the wire here */
+	uint64_t first_page;     /* of the first bit; a multiple of 64 */
+	struct mr_bytes bits;    /* at most MR_MAPPED_PIECE bytes; may be empty */
+	struct mr_bytes padding; /* at most MR_MAPPED_PIECE bytes, without meaning */
+};
+
+/* A piece of a block's pages in a mapped-ram file; what stands in the place of a page without a set bit has no meaning. */
+struct mr_ram_pages {
+	uint32_t block;       /* index in the session */
+	struct mr_bytes name; /* of the block, not on the wire here */
+	uint64_t address;     /* byte offset in the block */
+	struct mr_bytes data; /* at most MR_MAPPED_PIECE bytes */
 };
 
 /* ZERO, PAGE, XBZRLE, COMPRESSED; HOOK, FLUSH and EOS use `address` and `flags` alone. */
@@ -503,6 +541,8 @@ struct mr_record {
 		struct mr_colo_message colo;
 		struct mr_ram_size ram_size;
 		struct mr_ram_block ram_block;
+		struct mr_ram_bitmap bitmap;
+		struct mr_ram_pages pages;
 		struct mr_ram_page page;
 		struct mr_return_message message;
 		struct mr_multifd_init init;
@@ -560,6 +600,8 @@ struct mr_decoder {
 	uint32_t section_id;          /* of the section that is open */
 	uint64_t ram_left;            /* bytes of blocks that the block list still owes */
 	uint32_t ram_block_list;      /* entries of the block list read so far */
+	uint32_t hole_block;          /* mapped-ram: block whose bitmap and pages are at hand */
+	uint64_t hole_bitmap, hole_bitmap_end, hole_pages, hole_end; /* their places, offsets in the channel */
 	uint32_t last_block;          /* for CONTINUE; UINT32_MAX: none */
 	bool requested;               /* return path: a block was named */
 	uint32_t requested_block;
@@ -685,10 +727,13 @@ void mr_received_bitmap_encode(const uint64_t *map, uint64_t pages, uint8_t *out
 /* Returns false if `bytes` is not of the size that `pages` needs; padding bits are dropped. */
 bool mr_received_bitmap_decode(uint64_t *map, uint64_t pages, struct mr_bytes bytes);
 
+/* Bytes of a block's bitmap in a mapped-ram file: a bit for each page, in whole words of 64 bits. */
+uint64_t mr_mapped_bitmap_size(uint64_t pages);
+
 /* True if all bytes are zero. */
 bool mr_is_zero(const uint8_t *data, size_t length);
 
-/* Largest per-page compressed payload: what zlib's compressBound() says for one target page (RAM-017). */
+/* Largest per-page compressed payload: what zlib's compressBound() says for one target page (RAM-015). */
 size_t mr_page_compress_bound(size_t page_size);
 /* Inflates one COMPRESSED record. MR_NO_RULE, or the rule broken; `*produced` is how many bytes of the page were
  * written. */
@@ -756,7 +801,7 @@ struct mr_checker;
 /*
  * Judges a migration by every rule that needs more than one record: order, state, repetition, what the channels owe
  * each other. It looks at records after they were decoded and reports through the session. Memory grows with the
- * guest's blocks (two bits for each target page) up to a stated limit. NULL if memory is short.
+ * guest's blocks (three bits for each target page) up to a stated limit. NULL if memory is short.
  */
 struct mr_checker *mr_checker_new(struct mr_session *session);
 void mr_checker_free(struct mr_checker *checker);

@@ -190,3 +190,21 @@ uint32_t mr_capability_by_name(const char *name)
 	}
 	return 0;
 }
+
+bool mr_capability_is_known(const char *name)
+{
+	/* Those of QMP that change nothing in the stream, beside the ones above. */
+	static const char *const others[] = {
+		"auto-converge",       "block",
+		"dirty-limit",         "events",
+		"late-block-activate", "pause-before-switchover",
+		"postcopy-blocktime",  "rdma-pin-all",
+		"release-ram",         "zero-blocks",
+		"zero-copy-send",
+	};
+
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+		if (strcmp(name, others[i]) == 0)
+			return true;
+	return mr_capability_by_name(name) != 0;
+}

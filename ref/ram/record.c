@@ -1,4 +1,5 @@
 /* record.c: the records of a `ram` section and of the preempt channel (rules RAM). */
+#include "ram/mapped.h"
 #include "wire/wire.h"
 
 #include <inttypes.h>
@@ -30,11 +31,9 @@ static bool page_size_follows(const struct mr_session *session, const uint8_t *a
 	return is_power_of_two(word) && word >= session->target_page_size;
 }
 
-static enum mr_result read_block_options(struct mr_decoder *decoder, struct mr_cursor *cursor,
-					 struct mr_ram_block *block, bool last)
+static enum mr_result read_page_size(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_ram_block *block,
+				     bool last)
 {
-	const struct mr_context *context = &decoder->session->context;
-	const bool address = (context->capabilities & MR_CAPABILITY_IGNORE_SHARED) != 0;
 	struct mr_cursor ahead = *cursor;
 	const uint8_t *next = mr_take(&ahead, last ? 8 : 1);
 
@@ -42,10 +41,19 @@ static enum mr_result read_block_options(struct mr_decoder *decoder, struct mr_c
 		*cursor = ahead;
 		return MR_MORE;
 	}
-	if (!address && page_size_follows(decoder->session, next, last)) {
+	if (page_size_follows(decoder->session, next, last)) {
 		block->has_page_size = true;
 		block->page_size = mr_read_be64(cursor);
 	}
+	return cursor->is_short ? MR_MORE : MR_RECORD;
+}
+
+static enum mr_result read_block_options(struct mr_decoder *decoder, struct mr_cursor *cursor,
+					 struct mr_ram_block *block, bool last)
+{
+	const struct mr_context *context = &decoder->session->context;
+	const bool address = (context->capabilities & MR_CAPABILITY_IGNORE_SHARED) != 0;
+
 	if (address) {
 		block->has_address = true;
 		block->address = mr_read_be64(cursor);
@@ -53,7 +61,11 @@ static enum mr_result read_block_options(struct mr_decoder *decoder, struct mr_c
 		if (block->has_ignored)
 			block->ignored = mr_read_u8(cursor);
 	}
-	return cursor->is_short ? MR_MORE : MR_RECORD;
+	if (cursor->is_short || mr_mapped_recognise(decoder, cursor, &block->has_mapped) != MR_RECORD)
+		return MR_MORE;
+	if (block->has_mapped)
+		return mr_mapped_header(decoder, cursor, block);
+	return address ? MR_RECORD : read_page_size(decoder, cursor, block, last);
 }
 
 static void check_block(struct mr_decoder *decoder, const struct mr_ram_block *entry, uint64_t page_size_offset)
@@ -94,6 +106,7 @@ enum mr_result mr_ram_block_decode(struct mr_decoder *decoder, struct mr_cursor 
 {
 	struct mr_ram_block *entry = &record->ram_block;
 	uint64_t page_size_offset;
+	enum mr_result result;
 
 	*entry = (struct mr_ram_block){.name = mr_read_counted(cursor)};
 	if (!cursor->is_short && entry->name.length == 0)
@@ -106,8 +119,9 @@ enum mr_result mr_ram_block_decode(struct mr_decoder *decoder, struct mr_cursor 
 			       mr_text("at most 0x%" PRIx64 " more bytes", decoder->ram_left),
 			       mr_text("0x%" PRIx64, entry->used_length));
 	page_size_offset = mr_here(decoder, cursor);
-	if (read_block_options(decoder, cursor, entry, entry->used_length == decoder->ram_left) != MR_RECORD)
-		return MR_MORE;
+	result = read_block_options(decoder, cursor, entry, entry->used_length == decoder->ram_left);
+	if (result != MR_RECORD)
+		return result;
 	entry->block = mr_session_name_block(decoder->session, entry->name);
 	if (entry->block == UINT32_MAX || ++decoder->ram_block_list > MR_BLOCKS_MAX)
 		return mr_fail(decoder, MR_STR_027, decoder->offset, mr_text("at most %d blocks", MR_BLOCKS_MAX),
@@ -115,6 +129,8 @@ enum mr_result mr_ram_block_decode(struct mr_decoder *decoder, struct mr_cursor 
 	check_block(decoder, entry, page_size_offset);
 	declare_block(decoder->session, entry);
 	decoder->ram_left -= entry->used_length;
+	if (entry->has_mapped)
+		mr_mapped_enter(decoder, entry);
 	record->kind = MR_RAM_BLOCK;
 	return MR_RECORD;
 }
@@ -351,6 +367,8 @@ static void block_fields(const struct mr_ram_block *block, struct mr_emitter *em
 		mr_emit_hex(emitter, "guest_address", 8, block->address);
 	if (block->has_ignored)
 		mr_emit_number(emitter, "ignored", 1, block->ignored);
+	if (block->has_mapped)
+		mr_mapped_header_fields(block, emitter);
 }
 
 static void page_fields(const struct mr_record *record, struct mr_emitter *emitter)
@@ -391,6 +409,8 @@ void mr_ram_fields(const struct mr_record *record, struct mr_emitter *emitter)
 		mr_emit_hex(emitter, "total", 0, record->ram_size.total);
 	} else if (record->kind == MR_RAM_BLOCK) {
 		block_fields(&record->ram_block, emitter);
+	} else if (record->kind == MR_RAM_BITMAP || record->kind == MR_RAM_PAGES) {
+		mr_mapped_fields(record, emitter);
 	} else {
 		page_fields(record, emitter);
 	}

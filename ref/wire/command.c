@@ -217,6 +217,14 @@ static void check_release(struct mr_decoder *decoder, unsigned number)
 			   mr_text("a command of QEMU %s", profile->release), mr_text("%s", mr_command_name(number)));
 }
 
+/* 3.0 numbered the two commands of recovery one lower than every later release. */
+static uint16_t number_of(const struct mr_session *session, uint16_t sent)
+{
+	const bool lower = mr_profile_does(&session->context.profile, MR_SWITCH_COMMAND_RESUME_IS_8);
+
+	return lower && (sent == 8 || sent == 9) ? (uint16_t)(sent + 1) : sent;
+}
+
 enum mr_result mr_command_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record)
 {
 	struct mr_command *command = &record->command;
@@ -224,7 +232,8 @@ enum mr_result mr_command_decode(struct mr_decoder *decoder, struct mr_cursor *c
 
 	*command = (struct mr_command){0};
 	mr_take(cursor, 1);
-	command->number = mr_read_be16(cursor);
+	command->sent = mr_read_be16(cursor);
+	command->number = number_of(decoder->session, command->sent);
 	command->length = mr_read_be16(cursor);
 	if (cursor->is_short)
 		return MR_MORE;
@@ -266,7 +275,7 @@ void mr_command_fields(const struct mr_record *record, struct mr_emitter *emitte
 	const struct mr_command *command = &record->command;
 
 	mr_emit_derived(emitter, "type", 1, TYPE_COMMAND);
-	mr_emit_derived(emitter, "command", 2, command->number);
+	mr_emit_derived(emitter, "command", 2, command->sent);
 	mr_emit_derived(emitter, "payload_length", 2, command->length);
 	mr_emit_note(emitter, "name", mr_command_name(command->number));
 	switch (command->number) {

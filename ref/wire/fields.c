@@ -109,6 +109,8 @@ static fields_function *family(enum mr_kind kind)
 		return mr_command_fields;
 	case MR_RAM_SIZE:
 	case MR_RAM_BLOCK:
+	case MR_RAM_BITMAP:
+	case MR_RAM_PAGES:
 	case MR_RAM_ZERO:
 	case MR_RAM_PAGE:
 	case MR_RAM_XBZRLE:

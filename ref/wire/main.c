@@ -1,5 +1,6 @@
 /* main.c: the main channel: header, configuration, sections, footers, end mark, description. */
 #include "chain.h"
+#include "ram/mapped.h"
 #include "wire.h"
 
 #include <inttypes.h>
@@ -131,13 +132,18 @@ static bool capability_is_validated(struct mr_bytes name)
 	return mr_bytes_equal_string(name, "x-ignore-shared") || mr_bytes_equal_string(name, "mapped-ram");
 }
 
-static uint32_t capability_of(struct mr_bytes name)
+static uint32_t check_capability(struct mr_decoder *decoder, struct mr_bytes name, uint64_t offset)
 {
 	char text[MR_NAME_MAX + 1];
 
 	memcpy(text, name.data, name.length);
 	text[name.length] = '\0';
-	return strlen(text) == name.length ? mr_capability_by_name(text) : 0;
+	if (strlen(text) != name.length || !mr_capability_is_known(text))
+		mr_note(decoder, MR_STR_008, offset, mr_text("a known capability"), mr_text_name(name));
+	else if (!capability_is_validated(name))
+		mr_note_as(decoder, MR_ACCEPTABLE, MR_STR_008, offset, mr_text("x-ignore-shared or mapped-ram"),
+			   mr_text_name(name));
+	return mr_capability_by_name(text);
 }
 
 static enum mr_result read_capabilities(struct mr_decoder *decoder, struct mr_cursor *cursor,
@@ -148,23 +154,18 @@ static enum mr_result read_capabilities(struct mr_decoder *decoder, struct mr_cu
 	const uint8_t *first = cursor->at;
 	uint32_t listed = 0;
 
+	if (cursor->is_short)
+		return MR_MORE;
 	if (count > MR_CAPABILITIES_MAX)
 		return mr_fail(decoder, MR_STR_027, offset, mr_text("at most %d capabilities", MR_CAPABILITIES_MAX),
 			       mr_text("%" PRIu32, count));
 	for (uint32_t i = 0; i < count; i++) {
 		const uint64_t here = mr_here(decoder, cursor);
 		const struct mr_bytes name = mr_read_counted(cursor);
-		uint32_t bit;
 
 		if (cursor->is_short)
 			return MR_MORE;
-		bit = capability_of(name);
-		if (!bit)
-			return mr_fail(decoder, MR_STR_008, here, mr_text("a known capability"), mr_text_name(name));
-		if (!capability_is_validated(name))
-			mr_note_as(decoder, MR_ACCEPTABLE, MR_STR_008, here, mr_text("x-ignore-shared or mapped-ram"),
-				   mr_text_name(name));
-		listed |= bit;
+		listed |= check_capability(decoder, name, here);
 	}
 	subsection->capability_count = count;
 	subsection->capabilities = (struct mr_bytes){first, (size_t)(cursor->at - first)};
@@ -651,12 +652,16 @@ static enum mr_result decode_ram(struct mr_decoder *decoder, struct mr_cursor *c
 {
 	enum mr_result result;
 
+	if (mr_mapped_is_inside(decoder))
+		return mr_mapped_decode(decoder, cursor, record);
 	if (decoder->state == AT_RAM_BLOCK)
 		result = mr_ram_block_decode(decoder, cursor, record);
 	else
 		result = mr_ram_decode(decoder, cursor, record);
 	if (result != MR_RECORD || cursor->is_short)
 		return result;
+	if (decoder->state == AT_RAM)
+		mr_mapped_check(decoder, record);
 	if (record->kind == MR_RAM_EOS)
 		end_section(decoder);
 	else if (record->kind == MR_OPAQUE)

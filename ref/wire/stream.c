@@ -39,6 +39,8 @@ static const char *const kind_names[MR_KIND_COUNT] = {
 	[MR_COLO_MESSAGE] = "colo-message",
 	[MR_RAM_SIZE] = "ram-size",
 	[MR_RAM_BLOCK] = "ram-block",
+	[MR_RAM_BITMAP] = "ram-bitmap",
+	[MR_RAM_PAGES] = "ram-pages",
 	[MR_RAM_ZERO] = "ram-zero",
 	[MR_RAM_PAGE] = "ram-page",
 	[MR_RAM_XBZRLE] = "ram-xbzrle",
@@ -93,7 +95,7 @@ struct mr_text mr_text(const char *format, ...)
 
 struct mr_text mr_text_bytes(struct mr_bytes bytes)
 {
-	struct mr_text text = {""};
+	struct mr_text text = {"no bytes"};
 	size_t used = 0;
 
 	for (size_t i = 0; i < bytes.length; i++) {

@@ -193,9 +193,8 @@ static int replay_one(const char *path, bool json)
 		error_line("%s", error);
 		return STATUS_FAILED;
 	}
-	if (migration->lone || migration->channel_count == 0) {
-		error_line("%s: expected a recording directory with channels, found %s", path,
-			   migration->lone ? "a file" : "none");
+	if (migration->lone) {
+		error_line("%s: expected a recording directory, found a file", path);
 		mr_migration_close(migration);
 		return STATUS_FAILED;
 	}

@@ -314,6 +314,31 @@ int mr_input_open(struct mr_input **result, const char *path, char *error, size_
 	return 0;
 }
 
+int mr_input_open_memory(struct mr_input **result, const char *name, const uint8_t *bytes, size_t length)
+{
+	struct mr_input *input = calloc(1, sizeof(*input));
+
+	*result = input;
+	if (!input)
+		return -1;
+	input->descriptor = -1;
+	input->name = strdup(name);
+	input->buffer = malloc(length ? length : 1);
+	if (!input->name || !input->buffer) {
+		mr_input_close(input);
+		*result = NULL;
+		return -1;
+	}
+	if (length)
+		memcpy(input->buffer, bytes, length);
+	input->kind = INPUT_STREAM;
+	input->capacity = length;
+	input->end = length;
+	input->total = length;
+	input->ended = true;
+	return 0;
+}
+
 void mr_input_close(struct mr_input *input)
 {
 	if (!input)

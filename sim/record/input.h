@@ -28,6 +28,9 @@ struct mr_input;
  */
 int mr_input_open(struct mr_input **result, const char *path, char *error, size_t error_size);
 
+/* An input of a copy of `bytes`. Returns 0, or -1 if memory is short. */
+int mr_input_open_memory(struct mr_input **result, const char *name, const uint8_t *bytes, size_t length);
+
 /* Releases the input and all its windows. NULL is allowed. */
 void mr_input_close(struct mr_input *input);
 

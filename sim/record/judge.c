@@ -111,7 +111,7 @@ int mr_judge(struct mr_judgement *judgement, const char *path, const struct mr_s
 	memset(judgement, 0, sizeof(*judgement));
 	if (mr_migration_open(&judge.migration, path, options, report, &judge, error, error_size) < 0)
 		return -1;
-	judgement->lone = judge.migration->lone;
+	judgement->lone = judge.migration->channel_count == 1;
 	if (judge.migration->channel_count)
 		memcpy(judgement->name, judge.migration->channels[0].name, sizeof(judgement->name));
 	allow_cuts(&judge);

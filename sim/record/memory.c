@@ -1,5 +1,6 @@
 /* memory.c: guest memory as a stream builds it: RAM blocks, and which of their pages ever came. */
 #include "sim/record/memory.h"
+#include "sim/record/mapped.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -7,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+
+enum { ORDINARY_PAGE_SIZE = 4096 };
 
 __attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
 						      ...)
@@ -75,6 +78,21 @@ static int map_block(struct mr_memory *memory, const struct mr_ram_block *entry,
 	return 0;
 }
 
+/* The number of the target page that holds `address`; page sizes are powers of two. */
+static uint64_t page_number(const struct mr_memory *memory, uint64_t address)
+{
+	return address >> __builtin_ctz(memory->session->target_page_size);
+}
+
+/* Nearly all pages are of the ordinary size, and compilers copy a known number of bytes faster into fresh memory. */
+static void copy_page(uint8_t *to, const uint8_t *from, uint32_t page_size)
+{
+	if (page_size == ORDINARY_PAGE_SIZE)
+		memcpy(to, from, ORDINARY_PAGE_SIZE);
+	else
+		memcpy(to, from, page_size);
+}
+
 uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t address)
 {
 	const uint32_t page_size = memory->session->target_page_size;
@@ -91,8 +109,8 @@ uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t addre
 void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address)
 {
 	const uint32_t page_size = memory->session->target_page_size;
-	const uint64_t page = address / page_size;
-	const uint64_t last = (address + page_size - 1) / page_size;
+	const uint64_t page = page_number(memory, address);
+	const uint64_t last = page_number(memory, address + page_size - 1);
 	struct mr_memory_block *block = &memory->blocks[index];
 
 	/* Receivers take unaligned offsets too (MFD-019); then two pages are no longer known to be zero. */
@@ -104,11 +122,11 @@ void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address)
 static void mark_zero(struct mr_memory *memory, uint32_t index, uint64_t address, uint8_t *at, uint8_t fill)
 {
 	const uint32_t page_size = memory->session->target_page_size;
-	const uint64_t page = address / page_size;
+	const uint64_t page = page_number(memory, address);
 	struct mr_memory_block *block = &memory->blocks[index];
 
 	/* A page that nobody wrote is zero already, and costs no memory as long as nobody does. */
-	if (fill || address % page_size || mr_bitmap_test(block->touched, page)) {
+	if (fill || address & (page_size - 1) || mr_bitmap_test(block->touched, page)) {
 		memset(at, fill, page_size);
 		mr_memory_mark(memory, index, address);
 	}
@@ -128,7 +146,7 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 			    memory->session->blocks[page->block].name);
 	switch (record->kind) {
 	case MR_RAM_PAGE:
-		memcpy(at, page->data.data, page_size);
+		copy_page(at, page->data.data, page_size);
 		break;
 	case MR_RAM_ZERO:
 		mark_zero(memory, page->block, page->address, at, page->fill);
@@ -172,6 +190,10 @@ int mr_memory_apply(struct mr_memory *memory, const struct mr_record *record, st
 	switch (record->kind) {
 	case MR_RAM_BLOCK:
 		return map_block(memory, &record->ram_block, fault);
+	case MR_RAM_BITMAP:
+		return mr_mapped_apply_bitmap(memory, &record->bitmap, fault);
+	case MR_RAM_PAGES:
+		return mr_mapped_apply_pages(memory, &record->pages, fault);
 	case MR_RAM_PAGE:
 	case MR_RAM_ZERO:
 	case MR_RAM_XBZRLE:

@@ -1,6 +1,7 @@
 /* migration.c: all channels of a migration, pulled record by record in an order in which a destination may take them.
  */
 #include "sim/record/migration.h"
+#include "sim/record/vector.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -76,6 +77,17 @@ static struct mr_bytes first_bytes(struct mr_input *input)
 	return first;
 }
 
+/* First bytes that contradict the order or the capabilities: the channel is read as what its bytes say. */
+static void report_role(const struct mr_session *session, unsigned number, enum mr_role role, struct mr_bytes first)
+{
+	struct mr_finding finding = {.rule = MR_CHN_001, .verdict = mr_rule_verdict(MR_CHN_001), .channel = number};
+
+	snprintf(finding.expected, sizeof(finding.expected), "a connection that fits the order and the capabilities");
+	snprintf(finding.found, sizeof(finding.found), "%s, by its first %zu bytes", mr_role_name(role), first.length);
+	if (session->report)
+		session->report(session->report_argument, &finding);
+}
+
 static int open_forward(struct mr_migration *migration, unsigned number, struct mr_channel_census *census, char *error,
 			size_t error_size)
 {
@@ -90,7 +102,8 @@ static int open_forward(struct mr_migration *migration, unsigned number, struct 
 	 */
 	const struct mr_bytes first = first_bytes(input);
 	census->cut = census->main && first.length && first.data[0] == COMMAND_TYPE;
-	mr_channel_identify(census, first, &role);
+	if (!mr_channel_identify(census, first, &role))
+		report_role(migration->session, number, role, first);
 	return add_channel(migration, name, input, role, number, error, error_size);
 }
 
@@ -105,12 +118,29 @@ static int open_return(struct mr_migration *migration, unsigned number, char *er
 	return add_channel(migration, name, input, MR_ROLE_RETURN, number, error, error_size);
 }
 
+/* A migration to a mapped-ram file has no connections: the file is its only channel. */
+static int open_mapped(struct mr_migration *migration, char *error, size_t error_size)
+{
+	struct mr_input *input;
+
+	if (!migration->recording->has_mapped) {
+		snprintf(error, error_size, "%s: expected a recording with channels, found none",
+			 migration->recording->directory);
+		return -1;
+	}
+	if (mr_recording_open_file(migration->recording, "state.mapped", &input, error, error_size) < 0)
+		return -1;
+	return add_channel(migration, "state.mapped", input, MR_ROLE_MAIN, 0, error, error_size);
+}
+
 static int open_channels(struct mr_migration *migration, char *error, size_t error_size)
 {
 	const struct mr_recording *recording = migration->recording;
 	const uint32_t capabilities = migration->session->context.capabilities;
 	struct mr_channel_census census = {.capabilities = capabilities, .capabilities_known = true};
 
+	if (recording->channel_count == 0)
+		return open_mapped(migration, error, error_size);
 	for (unsigned i = 0; i < recording->channel_count; i++)
 		if (recording->channels[i].has_forward && open_forward(migration, i, &census, error, error_size) < 0)
 			return -1;
@@ -138,11 +168,30 @@ static enum mr_role lone_role(const char *path, struct mr_bytes first, const str
 	return role;
 }
 
+/*
+ * Where nobody said the target page size, the end of a mapped file may. A pipe or compressed file is not read ahead, so
+ * that what is understood depends on no timing.
+ */
+static void look_for_page_size(struct mr_session *session, struct mr_input *input)
+{
+	struct mr_bytes stream;
+	uint32_t described;
+	bool at_end;
+
+	stream.data = mr_input_window(input, &stream.length, &at_end);
+	if (session->context.target_page_size || !at_end || stream.length != mr_input_total(input))
+		return;
+	described = mr_described_page_size(stream);
+	if (described)
+		session->target_page_size = described;
+}
+
 static int open_stream(struct mr_migration *migration, const char *path, const struct mr_stream_options *options,
 		       char *error, size_t error_size)
 {
 	const char *slash = strrchr(path, '/');
 	struct mr_input *input;
+	enum mr_role role;
 	char name[16];
 	unsigned number = 0;
 
@@ -152,8 +201,10 @@ static int open_stream(struct mr_migration *migration, const char *path, const s
 	if (sscanf(name, "ch%u.", &number) != 1)
 		snprintf(name, sizeof(name), "stream");
 	name[strcspn(name, ".") + (strchr(name, '.') ? 4 : 0)] = '\0';
-	return add_channel(migration, name, input, lone_role(path, first_bytes(input), options), number, error,
-			   error_size);
+	role = lone_role(path, first_bytes(input), options);
+	if (role == MR_ROLE_MAIN)
+		look_for_page_size(migration->session, input);
+	return add_channel(migration, name, input, role, number, error, error_size);
 }
 
 /* The recording that a stream is a channel of, if its folder has a manifest. */
@@ -174,6 +225,54 @@ static struct mr_recording *recording_beside(const char *path)
 	}
 	free(folder);
 	return recording;
+}
+
+/* ---- Vectors ---- */
+
+static bool is_vector(const char *path)
+{
+	const size_t length = strlen(path);
+
+	return length > 5 && strcmp(path + length - 5, ".json") == 0;
+}
+
+static int add_vector_channel(struct mr_migration *migration, const struct mr_vector_channel *source, char *error,
+			      size_t error_size)
+{
+	struct mr_input *input;
+	char name[16];
+
+	snprintf(name, sizeof(name), "ch%u.%s", (unsigned)source->channel % 1000,
+		 source->role == MR_ROLE_RETURN ? "ret" : "fwd");
+	if (mr_input_open_memory(&input, name, source->bytes, source->length) < 0) {
+		snprintf(error, error_size, "%s: no memory", name);
+		return -1;
+	}
+	return add_channel(migration, name, input, source->role, source->channel, error, error_size);
+}
+
+/* A test vector is a migration too: its channels and context come from one file. */
+static int open_vector(struct mr_migration *migration, const char *path, mr_report_function *report,
+		       void *report_argument, char *error, size_t error_size)
+{
+	struct mr_vector vector;
+	char message[MR_VECTOR_MESSAGE_MAX];
+	int status = 0;
+
+	if (mr_vector_load(&vector, path, message) < 0) {
+		snprintf(error, error_size, "%s", message);
+		return -1;
+	}
+	if (mr_vector_session(&vector, migration->session, report, report_argument) < 0) {
+		snprintf(error, error_size, "%s: its blocks do not fit into a session", path);
+		status = -1;
+	}
+	for (unsigned i = 0; i < vector.channel_count && status == 0; i++)
+		status = add_vector_channel(migration, &vector.channels[i], error, error_size);
+	migration->lone = vector.channel_count <= 1;
+	migration->finished = true;
+	mr_vector_free(&vector);
+	return status;
 }
 
 static bool is_directory(const char *path)
@@ -212,9 +311,12 @@ int mr_migration_open(struct mr_migration **result, const char *path, const stru
 		return -1;
 	}
 	migration->lone = !is_directory(path);
-	if (open_recording(migration, path, options, error, error_size) == 0 &&
-	    build_context(&context, migration->recording, options, error, error_size) == 0) {
+	if (migration->lone && is_vector(path)) {
+		status = open_vector(migration, path, report, report_argument, error, error_size);
+	} else if (open_recording(migration, path, options, error, error_size) == 0 &&
+		   build_context(&context, migration->recording, options, error, error_size) == 0) {
 		mr_session_init(migration->session, &context, report, report_argument);
+		migration->finished = migration->lone || strcmp(migration->recording->status, "completed") == 0;
 		status = migration->lone ? open_stream(migration, path, options, error, error_size)
 					 : open_channels(migration, error, error_size);
 	}
@@ -222,7 +324,6 @@ int mr_migration_open(struct mr_migration **result, const char *path, const stru
 		mr_migration_close(migration);
 		return -1;
 	}
-	migration->finished = migration->lone || strcmp(migration->recording->status, "completed") == 0;
 	migration->barrier_channel = migration->channel_count;
 	*result = migration;
 	return 0;
