@@ -63,13 +63,14 @@ static void hits_and_ages(void **state)
 	assert_true(mr_page_cache_insert(&cache, 0, one, 1));
 	assert_memory_equal(mr_page_cache_find(&cache, 0, 1), one, PAGE);
 
-	/* the same slot: refused until two generations have passed */
+	/* the same slot: refused until two generations have passed; keeps XBZ-007 */
 	assert_false(mr_page_cache_insert(&cache, address_of(SLOTS), two, 1));
 	assert_false(mr_page_cache_insert(&cache, address_of(SLOTS), two, 2));
 	assert_null(mr_page_cache_find(&cache, address_of(SLOTS), 2));
 	/* a hit makes it young again */
 	assert_non_null(mr_page_cache_find(&cache, 0, 2));
 	assert_false(mr_page_cache_insert(&cache, address_of(SLOTS), two, 3));
+	/* breaks XBZ-007 if one generation less were enough */
 	assert_true(mr_page_cache_insert(&cache, address_of(SLOTS), two, 4));
 	assert_null(mr_page_cache_find(&cache, 0, 4));
 	assert_memory_equal(mr_page_cache_find(&cache, address_of(SLOTS), 4), two, PAGE);

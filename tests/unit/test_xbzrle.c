@@ -286,6 +286,25 @@ static void unusual_but_legal(void **state)
 	assert_int_equal(patched[PAGE - 1], 0xbb);
 }
 
+/*
+ * breaks XBZ-006: a run of new bytes that holds an unchanged one. It decodes; that no source writes it
+ * shows when the page is encoded again.
+ */
+static void runs_that_are_not_maximal(void **state)
+{
+	static const uint8_t joined[] = {0x04, 0x03, 0xaa, 0x00, 0xbb};
+	static const uint8_t maximal[] = {0x04, 0x01, 0xaa, 0x01, 0x01, 0xbb};
+	uint8_t old[PAGE], out[PAGE];
+
+	(void)state;
+	memset(old, 0, PAGE);
+	memset(patched, 0, PAGE);
+	assert_int_equal(mr_xbzrle_decode(patched, PAGE, bytes_of(joined, sizeof(joined)), NULL), MR_NO_RULE);
+	/* keeps XBZ-006 */
+	assert_int_equal(mr_xbzrle_encode(old, patched, PAGE, out, PAGE), sizeof(maximal));
+	assert_memory_equal(out, maximal, sizeof(maximal));
+}
+
 /* Each prefix is a shorter encoding, which ends at a pair of runs, or an error. */
 static void every_truncation(void **state)
 {
@@ -356,6 +375,7 @@ int main(void)
 		cmocka_unit_test(runs_at_their_limit),
 		cmocka_unit_test(faults),
 		cmocka_unit_test(unusual_but_legal),
+		cmocka_unit_test(runs_that_are_not_maximal),
 		cmocka_unit_test(every_truncation),
 		cmocka_unit_test(random_bytes),
 	};
