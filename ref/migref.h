@@ -56,7 +56,7 @@ enum {
 	MR_DESCRIPTION_MAX = 64 << 20,                   /* VMDESCRIPTION */
 	MR_MAPPED_PIECE = 1 << 20,                       /* bitmap or pages of a mapped-ram file in one record */
 	MR_RETURN_PAYLOAD_MAX = 512,                     /* counted payload of a return path message (RP-003) */
-	MR_RESOLVE_MAX = 256 << 20,  /* bytes in which undelimited device sections are searched (STR-023) */
+	MR_RESOLVE_MAX = 64 << 20,   /* bytes in which undelimited device sections are searched (STR-023) */
 	MR_ZSTD_WINDOW_LOG_MAX = 27, /* a zstd payload may ask for no larger window (MFD-027) */
 };
 
@@ -170,6 +170,8 @@ uint32_t mr_capability_by_name(const char *name);
 /* True if QMP knows a capability of this name, whether or not it changes the stream. */
 bool mr_capability_is_known(const char *name);
 
+struct mr_description;
+
 /* What a stream does not say about itself. Zero it for "nothing is known". */
 struct mr_context {
 	struct mr_profile profile; /* of the source; .known = false if not known */
@@ -183,6 +185,9 @@ struct mr_context {
 	bool uuid_known;
 	uint8_t uuid[16];
 	char machine[MR_MACHINE_NAME_MAX + 1]; /* "": not known */
+	/* Of another stream of the same machine, for device sections that the stream does not describe; the caller's,
+	 * NULL if there is none. */
+	const struct mr_description *description;
 };
 
 #define MR_METHOD_UNKNOWN UINT32_MAX
@@ -589,6 +594,9 @@ struct mr_decoder {
 	uint64_t offset;         /* of the next record */
 	size_t wanted;           /* after MR_MORE: bytes the window must hold */
 	struct mr_finding error; /* after MR_FAILED */
+	/* The JSON text of the description that the stream ends with, as soon as it is needed: with the first FULL
+	 * section, else empty. Valid as long as the window of that record. */
+	struct mr_bytes description;
 
 	/* private to the decoders from here on */
 	unsigned state;
@@ -607,6 +615,7 @@ struct mr_decoder {
 	uint32_t requested_block;
 	uint64_t device_limit; /* end of the stretch that was resolved */
 	uint32_t device_count, device_next;
+	uint32_t resolve_count; /* stretches that were resolved */
 	bool device_resolved;
 	bool init_seen;
 	uint32_t pending_count;
@@ -659,6 +668,55 @@ size_t mr_encode(const struct mr_record *record, uint8_t *out, size_t capacity);
 /* ---- Device sections -----------------------------------------------------------------------------------------------
  */
 
+enum {
+	MR_LAYOUT_MAX = 1 << 20,  /* entries of a description */
+	MR_LAYOUT_DEPTH_MAX = 64, /* structs and subsections within each other */
+};
+
+/* How the bytes of a field are read. */
+enum mr_value {
+	MR_VALUE_BYTES, /* as they are: a buffer, or a type that only its device knows */
+	MR_VALUE_UNSIGNED,
+	MR_VALUE_SIGNED,
+	MR_VALUE_BOOL,
+	MR_VALUE_TIMER, /* ns at which it expires; all ones: not armed */
+	MR_VALUE_MARK,  /* '0' stands for a NULL pointer, '1' says that the object follows */
+};
+
+enum mr_layout_kind {
+	MR_LAYOUT_DEVICE,
+	MR_LAYOUT_FIELD,
+	MR_LAYOUT_STRUCT, /* a field whose inside is described too */
+	MR_LAYOUT_SUBSECTION,
+};
+
+/*
+ * One entry of a description. All entries stand in one array in the order of the text, hence of the stream: the first
+ * member of an entry is the one behind it, the entry's next sibling the one behind all that is inside of it. Names are
+ * never NULL but where it is said.
+ */
+struct mr_layout {
+	enum mr_layout_kind kind;
+	uint32_t depth;    /* 0: a device; its members have 1 */
+	uint32_t inside;   /* entries of its members and their members, all behind this one */
+	uint32_t instance; /* of a device */
+	uint32_t version;  /* of all but fields, if has_version */
+	uint32_t index;    /* of an element that is described on its own; UINT32_MAX: none is stated */
+	uint32_t repeat;   /* runs of this name (entries of this device) that stand before */
+	uint64_t size;     /* bytes of one element; of a device or subsection: all, header of the subsection included */
+	uint64_t count;    /* elements that follow each other, all as described */
+	uint64_t type_size; /* what the type has, if `size` is something else; else 0 */
+	enum mr_value value;
+	bool has_version;
+	bool listed;   /* array_len or index is given */
+	bool in_array; /* element or elements of an array, alone or with neighbours of the same name */
+	bool array_first, array_last; /* of these neighbours */
+	bool opened;                  /* a struct: its members take exactly its size */
+	const char *name;             /* of a device: idstr; of a subsection: as on the wire */
+	const char *type;
+	const char *vmsd_name; /* NULL for a field */
+};
+
 /* What a VMDESCRIPTION says of one device section. */
 struct mr_device_size {
 	char idstr[MR_NAME_MAX + 1];
@@ -667,10 +725,64 @@ struct mr_device_size {
 };
 
 /*
+ * Reads the JSON text of a VMDESCRIPTION; it is not needed afterwards. NULL with one line in `error` if the text is not
+ * such a description or exceeds a limit (STR-022). jansson must have been given a seed if results are to be the same
+ * in each run of a program.
+ */
+struct mr_description *mr_description_new(struct mr_bytes json, char error[96]);
+void mr_description_free(struct mr_description *description);
+/* Devices, in the order of the text. */
+size_t mr_description_count(const struct mr_description *description);
+/* The entry of device `index` < mr_description_count(); its members follow it in memory. */
+const struct mr_layout *mr_description_device(const struct mr_description *description, size_t index);
+/* All entries. */
+const struct mr_layout *mr_description_layouts(const struct mr_description *description, size_t *count);
+/* Target page size, bytes; 0 if the text does not say. */
+uint64_t mr_description_page_size(const struct mr_description *description);
+/* Index of the device with this name and instance, searched from `guess` on and around; SIZE_MAX if there is none. */
+size_t mr_description_find(const struct mr_description *description, struct mr_bytes idstr, uint32_t instance,
+			   size_t guess);
+/* Sizes of the devices; returns how many there are, at most `capacity` are written. */
+size_t mr_description_list(const struct mr_description *description, struct mr_device_size *sizes, size_t capacity);
+/*
  * Sizes of the device sections that a VMDESCRIPTION lists, in its order. Returns how many there are (at most `capacity`
  * are written), or -1 with one line in `error` if the text is not such a description (STR-022).
  */
 long mr_description_sizes(struct mr_bytes json, struct mr_device_size *sizes, size_t capacity, char error[96]);
+
+enum mr_device_event {
+	MR_DEVICE_FIELD,
+	MR_DEVICE_ARRAY,          /* the next fields or structs are its elements */
+	MR_DEVICE_ARRAY_END,
+	MR_DEVICE_STRUCT,
+	MR_DEVICE_STRUCT_END,
+	MR_DEVICE_SUBSECTION,     /* `bytes` are its header */
+	MR_DEVICE_SUBSECTION_END,
+	MR_DEVICE_REST,           /* bytes that the description does not describe */
+};
+
+/* One thing in the body of a device section. */
+struct mr_device_item {
+	enum mr_device_event event;
+	const struct mr_layout *layout; /* NULL: REST */
+	uint32_t depth;                 /* arrays, structs and subsections that are open around it */
+	uint64_t element;               /* of the array around it, else UINT64_MAX */
+	uint64_t offset;                /* from the body's first byte */
+	struct mr_bytes bytes;          /* FIELD, SUBSECTION, REST */
+	enum mr_value value;            /* FIELD */
+	uint64_t number;                /* FIELD, if it has a number; a signed one as two's complement of 64 bits */
+};
+
+typedef void mr_device_visitor(void *argument, const struct mr_device_item *item);
+
+/*
+ * Walks the body of a device section by its description. The bytes of all FIELD, SUBSECTION and REST items together are
+ * the body, and what was begun is ended. Where the description does not describe the bytes, the rest is one item.
+ * `report`, which may be NULL, gets what is wrong (DEV-003 to DEV-006, STR-022), with offsets from the body's first
+ * byte. Returns true if every byte is described.
+ */
+bool mr_device_visit(const struct mr_layout *device, struct mr_bytes body, mr_device_visitor *visit,
+		     mr_report_function *report, void *argument);
 
 /* ---- RAM content
  * ----------------------------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@ enum {
 	TYPE_FOOTER = 0x7e
 };
 enum { FOOTER_SIZE = 5, COMMAND_SIZE = 5 };
+enum { PROBES_MAX = 128 }; /* slots that a search for an id may look at */
 
 /* Length of a FULL header at `at`, 0 if none can be there. Names that no device has would only add false chains. */
 static size_t full_header(struct mr_bytes stretch, size_t at, uint32_t *id)
@@ -93,13 +94,17 @@ struct search {
 	uint32_t node_count, node_capacity, slot_mask;
 };
 
+/* NULL if the ids crowd here: they come from the stream, and may be chosen to make every search a long one. */
 static struct id_slot *slot_of(const struct search *search, uint32_t id)
 {
 	uint32_t at = id * 2654435761u & search->slot_mask;
 
-	while (search->slots[at].first != NOT_HERE && search->slots[at].id != id)
+	for (unsigned i = 0; i < PROBES_MAX; i++) {
+		if (search->slots[at].first == NOT_HERE || search->slots[at].id == id)
+			return &search->slots[at];
 		at = (at + 1) & search->slot_mask;
-	return &search->slots[at];
+	}
+	return NULL;
 }
 
 static uint32_t sum_ways(uint32_t a, uint32_t b)
@@ -110,7 +115,8 @@ static uint32_t sum_ways(uint32_t a, uint32_t b)
 /* The nearest footer of `id` at or behind `from`: NOT_HERE if there is none. */
 static uint32_t first_node(const struct search *search, uint32_t id, size_t from)
 {
-	uint32_t at = slot_of(search, id)->first;
+	const struct id_slot *slot = slot_of(search, id);
+	uint32_t at = slot ? slot->first : NOT_HERE;
 
 	/* A footer within the header itself: a header is short, so this loop is. */
 	while (at != NOT_HERE && search->nodes[at].footer < from)
@@ -125,6 +131,8 @@ static bool add_footer(struct search *search, uint32_t offset)
 	struct id_slot *slot = slot_of(search, id);
 	struct node *node;
 
+	if (!slot)
+		return false;
 	if (search->node_count == search->node_capacity) {
 		const uint32_t capacity = search->node_capacity ? 2 * search->node_capacity : 1024;
 		struct node *larger = realloc(search->nodes, capacity * sizeof(*larger));
@@ -372,6 +380,26 @@ size_t mr_chain_find_description(struct mr_bytes stretch, struct mr_bytes *json)
 			*json = (struct mr_bytes){at + PREFIX, stretch.length - mark - PREFIX};
 			return mark;
 		}
+	}
+	return SIZE_MAX;
+}
+
+size_t mr_chain_next_description(struct mr_bytes stretch, size_t from, struct mr_bytes *json)
+{
+	enum { PREFIX = 6 };
+
+	for (size_t mark = from; mark < stretch.length && stretch.length - mark > PREFIX; mark++) {
+		const uint8_t *at = stretch.data + mark;
+		const size_t left = stretch.length - mark - PREFIX;
+		uint32_t length;
+
+		if (at[0] != TYPE_EOF || at[1] != TYPE_DESCRIPTION || at[PREFIX] != '{')
+			continue;
+		length = mr_get_be32(at + 2);
+		if (length == 0 || length > left || length > MR_DESCRIPTION_MAX || at[PREFIX + length - 1] != '}')
+			continue;
+		*json = (struct mr_bytes){at + PREFIX, length};
+		return mark;
 	}
 	return SIZE_MAX;
 }

@@ -39,6 +39,7 @@ enum {
 	STREAM_VERSION = 3,
 	RAM_VERSION = 4,
 	GROW_STEP = 1 << 20,
+	RESOLVES_MAX = 64, /* stretches with a few device sections each, as many as no release has */
 };
 
 static const char *const subsection_names[] = {
@@ -347,7 +348,7 @@ static enum mr_result decode_start(struct mr_decoder *decoder, struct mr_cursor 
 	if (section.idstr.length == 0)
 		return mr_fail(decoder, MR_STR_012, decoder->offset + 5, mr_text("the name of a handler"),
 			       mr_text("an empty name"));
-	is_ram = mr_bytes_equal_string(section.idstr, "ram");
+	is_ram = mr_name_is(section.idstr, "ram");
 	check_header(decoder, &section, is_ram);
 	if (type == TYPE_START && remember_section(decoder, &section, is_ram) != MR_RECORD)
 		return MR_FAILED;
@@ -391,27 +392,69 @@ static enum mr_result enter_rest(struct mr_decoder *decoder, struct mr_cursor *c
 
 /* ---- Bodies that are not read here ---- */
 
-/* Sizes from the description that the window ends with; NULL without one. */
-static struct mr_device_size *described_sizes(struct mr_decoder *decoder, struct mr_bytes json, size_t *count)
+/* Follows the sizes of a description; false if they do not fit, with the number of sections that did in the chain. */
+static bool follow_description(const struct mr_description *description, struct mr_bytes stretch, bool footers,
+			       struct mr_chain *chain)
 {
-	struct mr_device_size *sizes;
-	char error[96] = "";
-	long found = mr_description_sizes(json, NULL, 0, error);
+	const size_t count = mr_description_count(description);
+	struct mr_device_size *sizes = calloc(count + 1, sizeof(*sizes));
+	bool found = false;
 
-	if (found > MR_DEVICES_MAX) {
-		found = -1;
-		memcpy(error, mr_text("more than %d devices", MR_DEVICES_MAX).text, sizeof(error));
+	chain->count = 0;
+	if (sizes) {
+		mr_description_list(description, sizes, count);
+		found = count && mr_chain_follow(stretch, footers, sizes, count, chain);
 	}
-	if (found < 0) {
+	free(sizes);
+	return found;
+}
+
+/* The same by the description at the stream's end. */
+static bool follow_own_description(struct mr_decoder *decoder, struct mr_bytes stretch, struct mr_bytes json,
+				   struct mr_chain *chain)
+{
+	const bool footers = !decoder->session->context.no_footer;
+	char error[96] = "";
+	struct mr_description *description = mr_description_new(json, error);
+	bool found = false;
+
+	if (!description) {
 		mr_note(decoder, MR_STR_022, decoder->offset, mr_text("a description with sizes"),
 			mr_text("%.90s", error));
-		return NULL;
+		return false;
 	}
-	sizes = calloc((size_t)found + 1, sizeof(*sizes));
-	if (sizes)
-		mr_description_sizes(json, sizes, (size_t)found, error);
-	*count = (size_t)found;
-	return sizes;
+	decoder->description = json;
+	found = follow_description(description, stretch, footers, chain);
+	if (!found && mr_description_count(description))
+		mr_note(decoder, MR_STR_022, decoder->offset, mr_text("a footer where the description says"),
+			mr_text("none behind section %zu", chain->count));
+	mr_description_free(description);
+	return found;
+}
+
+/* COLO goes on behind the description: the first one whose sizes lead exactly to the end mark before it. */
+static bool follow_inner_description(struct mr_decoder *decoder, struct mr_bytes stretch, struct mr_chain *chain)
+{
+	enum { CANDIDATES_MAX = 16 };
+	const bool footers = !decoder->session->context.no_footer;
+	struct mr_bytes json;
+	size_t mark = 0;
+	bool found = false;
+
+	for (unsigned i = 0; i < CANDIDATES_MAX && !found; i++, mark++) {
+		struct mr_description *description;
+		char error[96];
+
+		mark = mr_chain_next_description(stretch, mark, &json);
+		if (mark == SIZE_MAX)
+			return false;
+		description = mr_description_new(json, error);
+		found = description && follow_description(description, stretch, footers, chain) && chain->end == mark;
+		mr_description_free(description);
+	}
+	if (found)
+		decoder->description = json;
+	return found;
 }
 
 /*
@@ -420,10 +463,10 @@ static struct mr_device_size *described_sizes(struct mr_decoder *decoder, struct
  */
 static void resolve_devices(struct mr_decoder *decoder, struct mr_bytes stretch)
 {
+	const struct mr_context *context = &decoder->session->context;
 	struct mr_chain chain = {decoder->devices, MR_DEVICES_MAX, 0, 0};
-	const bool footers = !decoder->session->context.no_footer;
-	struct mr_device_size *sizes = NULL;
-	size_t count = 0, mark = SIZE_MAX;
+	const bool footers = !context->no_footer;
+	size_t mark = SIZE_MAX;
 	struct mr_bytes json;
 	bool found = false;
 
@@ -431,21 +474,24 @@ static void resolve_devices(struct mr_decoder *decoder, struct mr_bytes stretch)
 		mark = mr_chain_find_description(stretch, &json);
 	if (mark != SIZE_MAX) {
 		stretch.length = mark + 1;
-		sizes = described_sizes(decoder, json, &count);
+		found = follow_own_description(decoder, stretch, json, &chain);
 	}
-	if (sizes && count) {
-		found = mr_chain_follow(stretch, footers, sizes, count, &chain);
-		if (!found)
-			mr_note(decoder, MR_STR_022, decoder->offset, mr_text("a footer where the description says"),
-				mr_text("none behind section %zu", chain.count));
-	}
-	free(sizes);
+	if (!found && mark == SIZE_MAX && !decoder->in_package)
+		found = follow_inner_description(decoder, stretch, &chain);
+	/* One that was taken from another stream need not fit, so nothing is wrong if it does not. */
+	if (!found && context->description)
+		found = follow_description(context->description, stretch, footers, &chain);
 	if (!found && stretch.length <= MR_RESOLVE_MAX)
 		found = mr_chain_resolve(stretch, footers, &chain) == MR_CHAIN_FOUND;
 	decoder->device_count = found ? (uint32_t)chain.count : 0;
 	decoder->device_next = 0;
-	/* What failed is tried again only where half of the stretch is behind, so that all attempts stay linear. */
-	decoder->device_limit = decoder->offset + (found ? chain.end : stretch.length / 2 + 1);
+	/*
+	 * What failed is tried again only where half of the stretch is behind, so that all attempts stay linear. So is
+	 * what succeeded too often: each attempt reads a description again, and a hostile stream asks for many.
+	 */
+	decoder->device_limit = decoder->offset + stretch.length / 2 + 1;
+	if (found && (++decoder->resolve_count <= RESOLVES_MAX || chain.end > stretch.length / 2))
+		decoder->device_limit = decoder->offset + chain.end;
 	for (uint32_t i = 0; i < decoder->device_count; i++) {
 		decoder->devices[i].body += decoder->offset;
 		decoder->devices[i].end += decoder->offset;
@@ -731,6 +777,7 @@ static enum mr_result decode_in_package(struct mr_decoder *decoder, struct mr_cu
 
 enum mr_result mr_main_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record)
 {
+	decoder->description = (struct mr_bytes){NULL, 0};
 	if (decoder->state == AT_HEADER && decoder->role == MR_ROLE_RECOVERY)
 		decoder->state = AT_SECTION;
 	if (decoder->in_package && decoder->offset == decoder->package_end) {

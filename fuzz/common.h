@@ -1,0 +1,171 @@
+/* common.h: what the fuzz targets share: decoding under any split into windows, with every record encoded again. */
+#ifndef FUZZ_COMMON_H
+#define FUZZ_COMMON_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "migref.h"
+
+/* What libFuzzer calls. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { FUZZ_INPUT_MAX = 1 << 20 };
+
+/* Ends the run as a finding unless `condition` holds. */
+static inline void fuzz_demand(bool condition)
+{
+	if (!condition)
+		abort();
+}
+
+/* The next byte of the input, 0 at its end. */
+static inline uint8_t fuzz_option(struct mr_bytes *input)
+{
+	uint8_t option = 0;
+
+	if (input->length) {
+		option = *input->data++;
+		input->length--;
+	}
+	return option;
+}
+
+/* How the windows grow: at once, by what is wanted, or by a few bytes. */
+enum fuzz_split { FUZZ_WHOLE, FUZZ_WANTED, FUZZ_STEPS, FUZZ_SPLIT_COUNT };
+
+/* What a decoding left behind, for comparing two. */
+struct fuzz_outcome {
+	enum mr_result result;
+	enum mr_rule rule;
+	uint64_t offset, digest;
+};
+
+/* Called for each record, may be NULL. */
+typedef void fuzz_visitor(void *argument, const struct mr_record *record);
+
+static inline void fuzz_check_record(const struct mr_record *record, const uint8_t *window, size_t length)
+{
+	static uint8_t out[FUZZ_INPUT_MAX];
+
+	fuzz_demand(record->kind < MR_KIND_COUNT && record->length <= length);
+	fuzz_demand(mr_encoded_length(record) == record->length);
+	fuzz_demand(mr_encode(record, out, sizeof(out)) == record->length);
+	fuzz_demand(memcmp(out, window, (size_t)record->length) == 0);
+}
+
+/* Opaque records come in pieces of any size, so their borders are not part of the outcome. */
+static inline uint64_t fuzz_digest(uint64_t digest, const struct mr_record *record)
+{
+	if (record->kind == MR_OPAQUE)
+		return digest;
+	digest = (digest ^ record->kind ^ record->length << 8) * UINT64_C(1099511628211);
+	return (digest ^ record->offset ^ (uint64_t)record->depth << 40) * UINT64_C(1099511628211);
+}
+
+static inline size_t fuzz_next_length(const struct mr_decoder *decoder, size_t length, size_t left,
+				      enum fuzz_split split)
+{
+	size_t next = split == FUZZ_WANTED ? decoder->wanted : length + 1 + length % 7;
+
+	fuzz_demand(decoder->wanted > length);
+	if (split == FUZZ_WHOLE || next > left)
+		next = left;
+	return next;
+}
+
+/* Decodes `input`, which begins at the decoder's present offset, to its end. */
+static inline struct fuzz_outcome fuzz_decode(struct mr_decoder *decoder, struct mr_bytes input, enum fuzz_split split,
+					      fuzz_visitor *visit, void *argument)
+{
+	const uint64_t start = decoder->offset;
+	struct fuzz_outcome outcome = {.digest = UINT64_C(14695981039346656037)};
+	size_t at = 0, idle = 0;
+	size_t length = split == FUZZ_WHOLE ? input.length : 0;
+	struct mr_record record;
+
+	for (;;) {
+		const bool at_end = at + length == input.length;
+
+		outcome.result = mr_decode(decoder, input.data + at, length, at_end, &record);
+		if (outcome.result == MR_MORE) {
+			fuzz_demand(!at_end);
+			length = fuzz_next_length(decoder, length, input.length - at, split);
+			continue;
+		}
+		if (outcome.result != MR_RECORD)
+			break;
+		fuzz_demand(record.offset == start + at);
+		fuzz_check_record(&record, input.data + at, length);
+		outcome.digest = fuzz_digest(outcome.digest, &record);
+		if (visit)
+			visit(argument, &record);
+		idle = record.length ? 0 : idle + 1;
+		fuzz_demand(idle < 2);
+		at += (size_t)record.length;
+		length = split == FUZZ_WHOLE ? input.length - at : 0;
+	}
+	outcome.rule = decoder->error.rule;
+	outcome.offset = decoder->error.offset;
+	if (outcome.result == MR_FAILED) {
+		fuzz_demand(outcome.offset <= start + input.length);
+		fuzz_demand(mr_decode(decoder, input.data + at, input.length - at, true, &record) == MR_FAILED);
+	}
+	return outcome;
+}
+
+static inline bool fuzz_same(struct fuzz_outcome a, struct fuzz_outcome b)
+{
+	return a.result == b.result && a.rule == b.rule && a.offset == b.offset && a.digest == b.digest;
+}
+
+/* A context by two bytes of options. */
+static inline void fuzz_context(struct mr_context *context, uint8_t options, uint8_t more)
+{
+	static const char *const releases[] = {"2.5", "4.0", "7.2", "11.1"};
+	static struct mr_profile profiles[4];
+	static const uint32_t page_sizes[] = {0, 1024, 16384, 65536};
+
+	if (!profiles[0].known)
+		for (size_t i = 0; i < 4; i++)
+			mr_profile_init(&profiles[i], releases[i]);
+	*context = (struct mr_context){.multifd_method = MR_METHOD_UNKNOWN};
+	if (options & 0x04)
+		context->profile = profiles[options & 0x03];
+	context->target_page_size = page_sizes[options >> 3 & 0x03];
+	context->no_configuration = options >> 5 & 1;
+	context->no_footer = options >> 6 & 1;
+	context->capabilities_known = more & 1;
+	context->capabilities = (more & 2 ? MR_CAPABILITY_IGNORE_SHARED : 0u) | (more & 4 ? MR_CAPABILITY_COLO : 0u) |
+				(more & 8 ? MR_CAPABILITY_RDMA : 0u);
+}
+
+/*
+ * Decodes the beginning of a main channel up to the body of a section `ram` with id 2; with `blocks` also the section's
+ * block list, which names "a" and "pc.ram", and its end.
+ */
+static inline void fuzz_begin_ram(struct mr_decoder *decoder, struct mr_session *session, bool blocks)
+{
+	static const uint8_t start[] = "\x51\x45\x56\x4d\0\0\0\x03"
+				       "\x01\0\0\0\x02\x03ram\0\0\0\0\0\0\0\x04";
+	static const uint8_t list[] = "\0\0\0\0\0\x03\0\x04"
+				      "\x01"
+				      "a\0\0\0\0\0\x02\0\0"
+				      "\x06pc.ram\0\0\0\0\0\x01\0\0"
+				      "\0\0\0\0\0\0\0\x10";
+	const bool no_configuration = session->context.no_configuration;
+	size_t at = 0;
+	struct mr_record record;
+
+	session->context.no_configuration = true;
+	mr_decoder_init(decoder, session, MR_ROLE_MAIN, 0);
+	while (at < sizeof(start) - 1) {
+		fuzz_demand(mr_decode(decoder, start + at, sizeof(start) - 1 - at, false, &record) == MR_RECORD);
+		at += (size_t)record.length;
+	}
+	for (at = 0; blocks && at < sizeof(list) - 1; at += (size_t)record.length)
+		fuzz_demand(mr_decode(decoder, list + at, sizeof(list) - 1 - at, false, &record) == MR_RECORD);
+	session->context.no_configuration = no_configuration;
+}
+
+#endif

@@ -1,0 +1,36 @@
+/* fuzz_return.c: a return path, with or without a block list that its requests and bitmaps have to keep. */
+#include "common.h"
+
+static struct mr_session session;
+static struct mr_decoder main_channel, decoder;
+
+static struct fuzz_outcome decode(const struct mr_context *context, bool blocks, struct mr_bytes input,
+				  enum fuzz_split split)
+{
+	mr_session_init(&session, context, NULL, NULL);
+	if (blocks)
+		fuzz_begin_ram(&main_channel, &session, true);
+	mr_decoder_init(&decoder, &session, MR_ROLE_RETURN, 0);
+	return fuzz_decode(&decoder, input, split, NULL, NULL);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct mr_bytes input = {data, size};
+	struct fuzz_outcome whole;
+	struct mr_context context;
+	uint8_t options, more;
+	bool blocks;
+
+	if (size > FUZZ_INPUT_MAX)
+		return 0;
+	options = fuzz_option(&input);
+	more = fuzz_option(&input);
+	/* The list that is decoded beforehand fits pages of up to 64 KiB, and carries no addresses. */
+	fuzz_context(&context, options, more & (uint8_t)~2u);
+	blocks = more >> 7;
+	whole = decode(&context, blocks, input, FUZZ_WHOLE);
+	if (more & 0x40)
+		fuzz_demand(fuzz_same(whole, decode(&context, blocks, input, more & 0x20 ? FUZZ_WANTED : FUZZ_STEPS)));
+	return 0;
+}
