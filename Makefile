@@ -47,11 +47,12 @@ world_flags = $(base_flags) -D_GNU_SOURCE
 # Asked only inside recipes, since pkg-config may not be there before the packages step has run.
 pkg = $(shell pkg-config $(1))
 ref_packages := jansson zlib libzstd
-world_packages := $(ref_packages) libcrypto
+world_packages := $(ref_packages) libcrypto liblzma
 ref_pkg_cflags = $(eval ref_pkg_cflags := $(call pkg,--cflags $(ref_packages)))$(ref_pkg_cflags)
 ref_pkg_libs = $(eval ref_pkg_libs := $(call pkg,--libs $(ref_packages)))$(ref_pkg_libs)
 pkg_cflags = $(eval pkg_cflags := $(call pkg,--cflags $(world_packages)))$(pkg_cflags)
-pkg_libs = $(eval pkg_libs := $(call pkg,--libs $(world_packages)))$(pkg_libs)
+# bzip2 has no pkg-config file.
+pkg_libs = $(eval pkg_libs := $(call pkg,--libs $(world_packages)) -lbz2)$(pkg_libs)
 test_libs = $(eval test_libs := $(call pkg,--libs cmocka))$(test_libs)
 
 # ---- sources

@@ -80,6 +80,7 @@ void mr_checker_free(struct mr_checker *checker)
 	mr_table_free(&checker->handler_names);
 	mr_table_free(&checker->packet_numbers);
 	mr_table_free(&checker->interval_pages);
+	mr_check_devices_free(checker);
 	free(checker->handlers);
 	free(checker->channels);
 	free(checker->scratch);
@@ -203,7 +204,7 @@ static void check_recovery_start(struct mr_checker *checker, struct mr_check_cha
 }
 
 static void check_main_record(struct mr_checker *checker, struct mr_check_channel *channel,
-			      const struct mr_record *record)
+			      const struct mr_decoder *decoder, const struct mr_record *record)
 {
 	if (channel->role == MR_ROLE_RECOVERY && record->offset == 0)
 		check_recovery_start(checker, channel, record);
@@ -215,6 +216,7 @@ static void check_main_record(struct mr_checker *checker, struct mr_check_channe
 	if (checker->main.colo)
 		return;
 	mr_check_package(checker, channel, record);
+	mr_check_device(checker, channel, decoder, record);
 	switch (record->kind) {
 	case MR_CONFIGURATION_SUBSECTION:
 		if (record->subsection.which == MR_SUBSECTION_UUID)
@@ -250,7 +252,7 @@ void mr_checker_record(struct mr_checker *checker, const struct mr_decoder *deco
 	switch (channel->role) {
 	case MR_ROLE_MAIN:
 	case MR_ROLE_RECOVERY:
-		check_main_record(checker, channel, record);
+		check_main_record(checker, channel, decoder, record);
 		break;
 	case MR_ROLE_PREEMPT:
 		mr_check_ram(checker, channel, record);

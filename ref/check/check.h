@@ -157,6 +157,14 @@ struct mr_check_value {
 	struct mr_place ping, pong; /* the last ones */
 };
 
+/* What the stream says of its own device sections. */
+struct mr_check_devices {
+	struct mr_description *description; /* NULL: none yet */
+	const struct mr_layout *open;       /* whose body comes next; NULL if it is not listed */
+	size_t next;                        /* device that the next header is most likely about */
+	uint8_t *sent;                      /* for each device whether its header came */
+};
+
 struct mr_checker {
 	struct mr_session *session;
 	struct mr_check_channel *channels;
@@ -166,6 +174,8 @@ struct mr_checker {
 	struct mr_check_handler *handlers;
 	uint32_t handler_count, handler_capacity;
 	struct mr_table handler_ids, handler_names;
+
+	struct mr_check_devices devices;
 
 	struct mr_check_pages blocks[MR_BLOCKS_MAX];
 	uint64_t bitmap_bytes;
@@ -211,6 +221,10 @@ const struct mr_check_channel *mr_check_forward(const struct mr_checker *checker
 
 void mr_check_section(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record);
 void mr_check_eof(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record);
+/* Any record of a main channel. */
+void mr_check_device(struct mr_checker *checker, const struct mr_check_channel *channel,
+		     const struct mr_decoder *decoder, const struct mr_record *record);
+void mr_check_devices_free(struct mr_checker *checker);
 void mr_check_command(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record);
 /* Follows the package along; to be called for each record of a main channel, before anything else. */
 void mr_check_package(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record);

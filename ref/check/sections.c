@@ -159,7 +159,7 @@ void mr_check_section(struct mr_checker *checker, struct mr_check_channel *chann
 		check_named(checker, place, record);
 	else
 		check_numbered(checker, place, record);
-	main->in_ram_start = record->kind == MR_SECTION_START && mr_bytes_equal_string(record->section.idstr, "ram");
+	main->in_ram_start = record->kind == MR_SECTION_START && mr_name_is(record->section.idstr, "ram");
 }
 
 /* ---- End mark ---- */

@@ -6,7 +6,9 @@
  */
 #include "wire.h"
 
+#include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { FIRST_CAPACITY = 256, SUBSECTION_HEADER = 1 + 1 + 4 };
@@ -165,7 +167,8 @@ static bool number_run(struct builder *builder, struct mr_layout *layout, uint32
 	struct mr_layout *last = &builder->description->layouts[level->last];
 	json_t *runs;
 
-	if (level->last != level->owner && last->kind != MR_LAYOUT_SUBSECTION && strcmp(last->name, layout->name) == 0) {
+	if (level->last != level->owner && layout->kind != MR_LAYOUT_SUBSECTION && last->kind != MR_LAYOUT_SUBSECTION &&
+	    strcmp(last->name, layout->name) == 0) {
 		layout->repeat = last->repeat;
 		last->array_last = false;
 		if (!last->in_array)
@@ -188,8 +191,9 @@ static bool add_bytes(struct builder *builder, uint64_t size, uint64_t count, co
 	struct level *level = top_of(builder);
 	uint64_t bytes;
 
-	if (__builtin_mul_overflow(size, count, &bytes) || __builtin_add_overflow(level->sum, bytes, &level->sum))
-		return complain(builder, "sizes beyond 2^64 at", name);
+	if (__builtin_mul_overflow(size, count, &bytes) || __builtin_add_overflow(level->sum, bytes, &level->sum) ||
+	    level->sum > INT64_MAX)
+		return complain(builder, "sizes beyond 2^63 at", name);
 	return true;
 }
 
@@ -218,20 +222,19 @@ static bool close_level(struct builder *builder)
 
 	json_decref(level.names);
 	builder->depth--;
-	owner->end = (uint32_t)builder->description->count;
+	owner->inside = (uint32_t)builder->description->count - level.owner - 1;
 	if (owner->kind == MR_LAYOUT_STRUCT) {
 		owner->opened = level.sum == owner->size;
 		return true;
 	}
 	if (owner->kind == MR_LAYOUT_DEVICE) {
 		/* an opaque device of old style may state its size alone */
-		if (owner->end > level.owner + 1)
+		if (owner->inside)
 			owner->size = level.sum;
 		return true;
 	}
-	owner->size = SUBSECTION_HEADER + strlen(owner->name);
-	if (__builtin_add_overflow(owner->size, level.sum, &owner->size))
-		return complain(builder, "sizes beyond 2^64 at", owner->name);
+	/* cannot wrap: the members stay below 2^63 */
+	owner->size = SUBSECTION_HEADER + strlen(owner->name) + level.sum;
 	return add_bytes(builder, owner->size, 1, owner->name);
 }
 
@@ -268,7 +271,7 @@ static bool read_field_numbers(struct builder *builder, json_t *field, struct mr
 static bool read_field(struct builder *builder, json_t *field)
 {
 	const uint32_t index = (uint32_t)builder->description->count;
-	struct mr_layout layout = {.kind = MR_LAYOUT_FIELD, .depth = (uint32_t)builder->depth, .end = index + 1};
+	struct mr_layout layout = {.kind = MR_LAYOUT_FIELD, .depth = (uint32_t)builder->depth};
 	json_t *inner;
 
 	if (!read_name(builder, field, "name", false, &layout.name) ||
@@ -295,7 +298,6 @@ static bool read_subsection(struct builder *builder, json_t *subsection)
 	struct mr_layout layout = {
 		.kind = MR_LAYOUT_SUBSECTION,
 		.depth = (uint32_t)builder->depth,
-		.end = index + 1,
 		.count = 1,
 		.index = UINT32_MAX,
 		.type = "subsection",
@@ -315,7 +317,6 @@ static bool read_device(struct builder *builder, json_t *device, uint32_t *index
 	json_int_t size = 0;
 
 	*index = (uint32_t)builder->description->count;
-	layout.end = *index + 1;
 	if (!read_name(builder, device, "name", true, &layout.name) ||
 	    !read_u32(builder, device, "instance_id", &layout.instance) ||
 	    !read_name(builder, device, "vmsd_name", false, &layout.vmsd_name) ||
@@ -353,34 +354,59 @@ static bool read_members(struct builder *builder)
 	return true;
 }
 
-static bool read_devices(struct builder *builder, json_t *devices)
+/* A device that is listed again gets a number, like a run of members. */
+static bool number_device(struct builder *builder, json_t *seen, struct mr_layout *device)
+{
+	char key[MR_NAME_MAX + 16];
+	json_int_t before;
+
+	snprintf(key, sizeof(key), "%" PRIu32 "/%s", device->instance, device->name);
+	before = json_integer_value(json_object_get(seen, key));
+	device->repeat = (uint32_t)before;
+	return json_object_set_new(seen, key, json_integer(before + 1)) == 0 ||
+	       complain(builder, "no memory at", device->name);
+}
+
+static bool read_each_device(struct builder *builder, json_t *devices, json_t *seen)
 {
 	struct mr_description *description = builder->description;
 	json_t *device;
 	size_t index;
 
-	if (!json_is_array(devices))
-		return complain(builder, "no array", "\"devices\"");
-	if (json_array_size(devices) > MR_DEVICES_MAX)
-		return complain(builder, "more devices than", "16384");
-	description->devices = calloc(json_array_size(devices) + 1, sizeof(*description->devices));
-	if (!description->devices)
-		return complain(builder, "no memory for", "devices");
 	json_array_foreach(devices, index, device)
 	{
-		const char *name = json_string_value(json_object_get(device, "name"));
+		uint32_t *entry = &description->devices[index];
 
-		if (!read_device(builder, device, &description->devices[index]) || !read_members(builder)) {
+		if (!read_device(builder, device, entry) || !read_members(builder) ||
+		    !number_device(builder, seen, &description->layouts[*entry])) {
+			const char *name = json_string_value(json_object_get(device, "name"));
 			const struct mr_text text = mr_text("device %.30s: %.50s", name ? name : "?", builder->error);
 
 			memcpy(builder->error, text.text, sizeof(text.text));
-			while (builder->depth)
-				json_decref(builder->stack[--builder->depth].names);
 			return false;
 		}
 		description->device_count++;
 	}
 	return true;
+}
+
+static bool read_devices(struct builder *builder, json_t *devices)
+{
+	json_t *seen;
+	bool good;
+
+	if (!json_is_array(devices))
+		return complain(builder, "no array", "\"devices\"");
+	if (json_array_size(devices) > MR_DEVICES_MAX)
+		return complain(builder, "more devices than", "16384");
+	builder->description->devices = calloc(json_array_size(devices) + 1, sizeof(uint32_t));
+	seen = json_object();
+	good = builder->description->devices && seen ? read_each_device(builder, devices, seen)
+						     : complain(builder, "no memory for", "devices");
+	while (builder->depth)
+		json_decref(builder->stack[--builder->depth].names);
+	json_decref(seen);
+	return good;
 }
 
 struct mr_description *mr_description_new(struct mr_bytes json, char error[96])

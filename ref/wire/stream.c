@@ -1,4 +1,5 @@
 /* stream.c: the decoder that all families share: windows, ends and cuts, findings in their order. */
+#include "ram/mapped.h"
 #include "wire.h"
 
 #include <inttypes.h>
@@ -212,6 +213,10 @@ static enum mr_result end_of_stream(struct mr_decoder *decoder)
 	const bool main = decoder->role == MR_ROLE_MAIN || decoder->role == MR_ROLE_RECOVERY;
 	const bool begun = decoder->role != MR_ROLE_MULTIFD || decoder->init_seen;
 
+	if (mr_mapped_is_inside(decoder)) {
+		mr_mapped_cut(decoder, decoder->offset);
+		return give_up(decoder);
+	}
 	if (decoder->ended || (!main && begun))
 		return MR_DONE;
 	mr_fail(decoder, MR_STR_026, decoder->offset,

@@ -96,6 +96,14 @@ static inline struct mr_bytes mr_read_bytes(struct mr_cursor *cursor, size_t cou
 	return (struct mr_bytes){at, at ? count : 0};
 }
 
+/* True if a handler's name is `text` as receivers compare it: up to its first NUL (STR-024). */
+static inline bool mr_name_is(struct mr_bytes name, const char *text)
+{
+	const uint8_t *nul = name.length ? memchr(name.data, 0, name.length) : NULL;
+
+	return mr_bytes_equal_string((struct mr_bytes){name.data, nul ? (size_t)(nul - name.data) : name.length}, text);
+}
+
 /* u8 length, then so many bytes. */
 static inline struct mr_bytes mr_read_counted(struct mr_cursor *cursor)
 {

@@ -30,6 +30,7 @@ struct mr_input {
 	enum input_kind kind;
 	char *name;
 	int descriptor;
+	struct mr_input_filter filter; /* .read is NULL for a file */
 	uint64_t total;    /* size of the file, 0 if unknown */
 	uint64_t taken;    /* bytes read from the file */
 	uint64_t position; /* bytes consumed by the caller */
@@ -64,9 +65,22 @@ __attribute__((format(printf, 2, 3))) static int fail(struct mr_input *input, co
 	return -1;
 }
 
+static ssize_t read_filter(struct mr_input *input, uint8_t *destination, size_t size)
+{
+	char error[128];
+	const long count = input->filter.read(input->filter.state, destination, size, error);
+
+	if (count < 0)
+		return fail(input, "%s", error);
+	input->taken += (uint64_t)count;
+	return count;
+}
+
 /* Bytes read, 0 at the end of the file, -1 on an error. */
 static ssize_t read_some(struct mr_input *input, uint8_t *destination, size_t size)
 {
+	if (input->filter.read)
+		return read_filter(input, destination, size);
 	for (;;) {
 		ssize_t count = read(input->descriptor, destination, size);
 
@@ -314,6 +328,29 @@ int mr_input_open(struct mr_input **result, const char *path, char *error, size_
 	return 0;
 }
 
+int mr_input_open_filter(struct mr_input **result, const char *name, const struct mr_input_filter *filter, char *error,
+			 size_t error_size)
+{
+	struct mr_input *input = calloc(1, sizeof(*input));
+
+	*result = NULL;
+	if (!input) {
+		filter->close(filter->state);
+		snprintf(error, error_size, "%s: out of memory", name);
+		return -1;
+	}
+	input->descriptor = -1;
+	input->filter = *filter;
+	input->name = strdup(name);
+	if (!input->name || start_stream(input) < 0) {
+		snprintf(error, error_size, "%s", input->name ? input->error : "out of memory");
+		mr_input_close(input);
+		return -1;
+	}
+	*result = input;
+	return 0;
+}
+
 int mr_input_open_memory(struct mr_input **result, const char *name, const uint8_t *bytes, size_t length)
 {
 	struct mr_input *input = calloc(1, sizeof(*input));
@@ -351,6 +388,8 @@ void mr_input_close(struct mr_input *input)
 	free(input->compressed);
 	if (input->descriptor > STDIN_FILENO)
 		close(input->descriptor);
+	if (input->filter.close)
+		input->filter.close(input->filter.state);
 	free(input->name);
 	free(input);
 }

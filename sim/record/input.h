@@ -31,6 +31,21 @@ int mr_input_open(struct mr_input **result, const char *path, char *error, size_
 /* An input of a copy of `bytes`. Returns 0, or -1 if memory is short. */
 int mr_input_open_memory(struct mr_input **result, const char *name, const uint8_t *bytes, size_t length);
 
+/* What an input gets its bytes from instead of a file. */
+struct mr_input_filter {
+	void *state;
+	/* At most `size` bytes: how many, 0 at the end, -1 with one line (without a file name) in `error`. */
+	long (*read)(void *state, uint8_t *out, size_t size, char error[128]);
+	void (*close)(void *state);
+};
+
+/*
+ * An input of what a filter makes; what begins with zstd's magic number is decompressed. Takes over the filter's state,
+ * also when it fails. Returns 0, or -1 with one line in `error`.
+ */
+int mr_input_open_filter(struct mr_input **result, const char *name, const struct mr_input_filter *filter, char *error,
+			 size_t error_size);
+
 /* Releases the input and all its windows. NULL is allowed. */
 void mr_input_close(struct mr_input *input);
 

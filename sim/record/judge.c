@@ -130,7 +130,7 @@ int mr_judge(struct mr_judgement *judgement, const char *path, const struct mr_s
 	mr_migration_close(judge.migration);
 	if (status < 0)
 		mr_judgement_clear(judgement);
-	else
+	else if (judgement->kept)
 		qsort(judgement->findings, judgement->kept, sizeof(*judgement->findings), by_place);
 	return status;
 }

@@ -9,7 +9,10 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ORDINARY_PAGE_SIZE = 4096 };
+enum {
+	ORDINARY_PAGE_SIZE = 4096,
+	POPULATE_MAX = 64, /* pages asked of the kernel at once */
+};
 
 __attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
 						      ...)
@@ -84,6 +87,32 @@ static uint64_t page_number(const struct mr_memory *memory, uint64_t address)
 	return address >> __builtin_ctz(memory->session->target_page_size);
 }
 
+/*
+ * Asks the kernel for the pages from `page` on, as many again as came in a row before: a page fault for each would cost
+ * more than its content. Untouched memory thus grows to at most twice what the stream fills. Where the kernel refuses,
+ * the faults come one by one.
+ */
+static void populate(const struct mr_memory *memory, struct mr_memory_block *block, uint64_t page)
+{
+	const uint64_t page_size = memory->session->target_page_size;
+	const uint64_t left = block->size / page_size - page;
+	uint64_t count = 1;
+
+	if (memory->huge_pages || mr_bitmap_test(block->touched, page) ||
+	    (page >= block->populated_first && page < block->populated_behind))
+		return;
+	if (page == block->populated_behind)
+		count = 2 * (block->populated_behind - block->populated_first);
+	if (count > POPULATE_MAX)
+		count = POPULATE_MAX;
+	if (count > left)
+		count = left;
+	block->populated_first = page;
+	block->populated_behind = page + count;
+	if (count > 1)
+		madvise(block->data + page * page_size, (size_t)(count * page_size), MADV_POPULATE_WRITE);
+}
+
 /* Nearly all pages are of the ordinary size, and compilers copy a known number of bytes faster into fresh memory. */
 static void copy_page(uint8_t *to, const uint8_t *from, uint32_t page_size)
 {
@@ -93,10 +122,10 @@ static void copy_page(uint8_t *to, const uint8_t *from, uint32_t page_size)
 		memcpy(to, from, page_size);
 }
 
-uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t address)
+static uint8_t *page_at(const struct mr_memory *memory, uint32_t index, uint64_t address)
 {
 	const uint32_t page_size = memory->session->target_page_size;
-	struct mr_memory_block *block;
+	const struct mr_memory_block *block;
 
 	if (index >= memory->count)
 		return NULL;
@@ -106,17 +135,27 @@ uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t addre
 	return block->data + address;
 }
 
-void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address)
+uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t address)
+{
+	return page_at(memory, index, address);
+}
+
+/* Receivers take unaligned offsets too (MFD-019); then two pages are no longer known to be zero. */
+static void mark(struct mr_memory *memory, uint32_t index, uint64_t address)
 {
 	const uint32_t page_size = memory->session->target_page_size;
 	const uint64_t page = page_number(memory, address);
 	const uint64_t last = page_number(memory, address + page_size - 1);
 	struct mr_memory_block *block = &memory->blocks[index];
 
-	/* Receivers take unaligned offsets too (MFD-019); then two pages are no longer known to be zero. */
 	block->received[page / 64] |= UINT64_C(1) << page % 64;
 	block->touched[page / 64] |= UINT64_C(1) << page % 64;
 	block->touched[last / 64] |= UINT64_C(1) << last % 64;
+}
+
+void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address)
+{
+	mark(memory, index, address);
 }
 
 static void mark_zero(struct mr_memory *memory, uint32_t index, uint64_t address, uint8_t *at, uint8_t fill)
@@ -128,7 +167,7 @@ static void mark_zero(struct mr_memory *memory, uint32_t index, uint64_t address
 	/* A page that nobody wrote is zero already, and costs no memory as long as nobody does. */
 	if (fill || address & (page_size - 1) || mr_bitmap_test(block->touched, page)) {
 		memset(at, fill, page_size);
-		mr_memory_mark(memory, index, address);
+		mark(memory, index, address);
 	}
 	block->received[page / 64] |= UINT64_C(1) << page % 64;
 }
@@ -137,7 +176,7 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 {
 	const struct mr_ram_page *page = &record->page;
 	const uint32_t page_size = memory->session->target_page_size;
-	uint8_t *at = mr_memory_page(memory, page->block, page->address);
+	uint8_t *at = page_at(memory, page->block, page->address);
 	enum mr_rule rule = MR_NO_RULE;
 	size_t done;
 
@@ -146,6 +185,7 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 			    memory->session->blocks[page->block].name);
 	switch (record->kind) {
 	case MR_RAM_PAGE:
+		populate(memory, &memory->blocks[page->block], page_number(memory, page->address));
 		copy_page(at, page->data.data, page_size);
 		break;
 	case MR_RAM_ZERO:
@@ -158,7 +198,7 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 		rule = mr_page_inflate(page->data, at, page_size, &done);
 		break;
 	}
-	mr_memory_mark(memory, page->block, page->address);
+	mark(memory, page->block, page->address);
 	return rule == MR_NO_RULE ? 0 : fail(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
 }
 
@@ -238,7 +278,7 @@ static int apply_zero_entries(struct mr_memory *memory, const struct mr_multifd_
 {
 	for (uint32_t i = 0; i < packet->zero_pages; i++) {
 		const uint64_t address = mr_multifd_offset(packet, packet->normal_pages + i);
-		uint8_t *at = mr_memory_page(memory, packet->block, address);
+		uint8_t *at = page_at(memory, packet->block, address);
 
 		if (!at)
 			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
@@ -247,9 +287,28 @@ static int apply_zero_entries(struct mr_memory *memory, const struct mr_multifd_
 	return 0;
 }
 
+/* The pages of a packet mostly follow each other: they are marked run by run. */
+static void mark_packet(struct mr_memory *memory, uint32_t index, const uint64_t *addresses, uint32_t count)
+{
+	const uint32_t page_size = memory->session->target_page_size;
+	struct mr_memory_block *block = &memory->blocks[index];
+
+	for (uint32_t i = 0, run; i < count; i += run) {
+		const uint64_t page = page_number(memory, addresses[i]);
+		uint64_t behind;
+
+		for (run = 1; i + run < count && addresses[i + run] == addresses[i] + (uint64_t)run * page_size;)
+			run++;
+		behind = page_number(memory, addresses[i] + (uint64_t)run * page_size + page_size - 1);
+		mr_bitmap_set(block->received, page, run);
+		mr_bitmap_set(block->touched, page, behind - page);
+	}
+}
+
 int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *codec,
 			   const struct mr_multifd_packet *packet, struct mr_fault *fault)
 {
+	uint64_t addresses[MR_PACKET_PAGES_MAX];
 	uint8_t *pages[MR_PACKET_PAGES_MAX];
 	enum mr_rule rule;
 
@@ -260,11 +319,11 @@ int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *cod
 	if (packet->normal_pages == 0)
 		return 0;
 	for (uint32_t i = 0; i < packet->normal_pages; i++) {
-		const uint64_t address = mr_multifd_offset(packet, i);
-
-		pages[i] = mr_memory_page(memory, packet->block, address);
+		addresses[i] = mr_multifd_offset(packet, i);
+		pages[i] = page_at(memory, packet->block, addresses[i]);
 		if (!pages[i])
-			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
+			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, addresses[i]);
+		populate(memory, &memory->blocks[packet->block], page_number(memory, addresses[i]));
 	}
 	if (mr_packet_codec_prepare(codec, memory->session, packet, fault) < 0)
 		return -1;
@@ -273,7 +332,6 @@ int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *cod
 		fault->rule = rule;
 		return -1;
 	}
-	for (uint32_t i = 0; i < packet->normal_pages; i++)
-		mr_memory_mark(memory, packet->block, mr_multifd_offset(packet, i));
+	mark_packet(memory, packet->block, addresses, packet->normal_pages);
 	return 0;
 }

@@ -10,6 +10,9 @@ struct mr_memory_block {
 	uint64_t pages;
 	uint64_t *received; /* bitmap: the page's content came, and was not discarded since */
 	uint64_t *touched;  /* bitmap: the page was written at least once, so it may be other than zero */
+
+	/* private: the pages that were last asked of the kernel, [first, behind) by number */
+	uint64_t populated_first, populated_behind;
 };
 
 struct mr_memory {

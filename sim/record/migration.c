@@ -1,6 +1,7 @@
 /* migration.c: all channels of a migration, pulled record by record in an order in which a destination may take them.
  */
 #include "sim/record/migration.h"
+#include "sim/record/page_size.h"
 #include "sim/record/vector.h"
 
 #include <stdio.h>
@@ -168,22 +169,13 @@ static enum mr_role lone_role(const char *path, struct mr_bytes first, const str
 	return role;
 }
 
-/*
- * Where nobody said the target page size, the end of a mapped file may. A pipe or compressed file is not read ahead, so
- * that what is understood depends on no timing.
- */
-static void look_for_page_size(struct mr_session *session, struct mr_input *input)
+/* The stream's own subsection still counts more than what its end says. */
+static void look_for_page_size(struct mr_session *session, const struct mr_input *input, const char *path)
 {
-	struct mr_bytes stream;
-	uint32_t described;
-	bool at_end;
+	const uint32_t page_size = session->context.target_page_size ? 0 : mr_look_for_page_size(input, path);
 
-	stream.data = mr_input_window(input, &stream.length, &at_end);
-	if (session->context.target_page_size || !at_end || stream.length != mr_input_total(input))
-		return;
-	described = mr_described_page_size(stream);
-	if (described)
-		session->target_page_size = described;
+	if (page_size)
+		session->target_page_size = page_size;
 }
 
 static int open_stream(struct mr_migration *migration, const char *path, const struct mr_stream_options *options,
@@ -195,7 +187,8 @@ static int open_stream(struct mr_migration *migration, const char *path, const s
 	char name[16];
 	unsigned number = 0;
 
-	if (mr_input_open(&input, path, error, error_size) < 0)
+	if (mr_input_open(&input, path, error, error_size) < 0 ||
+	    mr_container_open(&migration->container, &input, error, error_size) < 0)
 		return -1;
 	snprintf(name, sizeof(name), "%.15s", slash ? slash + 1 : path);
 	if (sscanf(name, "ch%u.", &number) != 1)
@@ -203,8 +196,11 @@ static int open_stream(struct mr_migration *migration, const char *path, const s
 	name[strcspn(name, ".") + (strchr(name, '.') ? 4 : 0)] = '\0';
 	role = lone_role(path, first_bytes(input), options);
 	if (role == MR_ROLE_MAIN)
-		look_for_page_size(migration->session, input);
-	return add_channel(migration, name, input, role, number, error, error_size);
+		look_for_page_size(migration->session, input, path);
+	if (add_channel(migration, name, input, role, number, error, error_size) < 0)
+		return -1;
+	migration->channels[0].decoder->offset = mr_container_stream_offset(migration->container);
+	return 0;
 }
 
 /* The recording that a stream is a channel of, if its folder has a manifest. */
@@ -324,6 +320,7 @@ int mr_migration_open(struct mr_migration **result, const char *path, const stru
 		mr_migration_close(migration);
 		return -1;
 	}
+	migration->session->context.description = options->description;
 	migration->barrier_channel = migration->channel_count;
 	*result = migration;
 	return 0;
@@ -336,6 +333,7 @@ void mr_migration_close(struct mr_migration *migration)
 	for (size_t i = 0; i < migration->channel_count; i++)
 		mr_channel_clear(&migration->channels[i]);
 	mr_recording_close(migration->recording);
+	mr_container_close(migration->container);
 	free(migration->channels);
 	free(migration->session);
 	free(migration);

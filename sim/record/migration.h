@@ -4,6 +4,7 @@
 #define MR_RECORD_MIGRATION_H
 
 #include "sim/record/channel.h"
+#include "sim/record/container.h"
 #include "sim/record/recording.h"
 
 /* What the user said about a stream on the command line; zero for nothing. */
@@ -15,11 +16,14 @@ struct mr_stream_options {
 	uint32_t target_page_size; /* bytes; 0 if not given */
 	uint32_t capabilities;     /* enum mr_capability, added to what is known otherwise */
 	bool capabilities_given;
+	/* of another stream of the same machine, NULL if not given; the caller's */
+	const struct mr_description *description;
 };
 
 struct mr_migration {
 	struct mr_recording *recording; /* NULL for a lone stream without a manifest beside it */
 	bool lone;                      /* a stream, not a recording */
+	struct mr_container *container; /* what the lone stream is wrapped in; NULL if it is not */
 	struct mr_session *session;
 	struct mr_channel *channels; /* forward ones by number, then return paths by number */
 	size_t channel_count;

@@ -1,5 +1,6 @@
 /* print.c: records and findings as lines, for people and for machines. */
 #include "sim/record/print.h"
+#include "sim/record/device.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -214,7 +215,10 @@ static void put_json_record(struct line *line, const char *channel)
 	fputs_unlocked("\",\"fields\":{", out);
 	line->first = true;
 	mr_visit_fields(record, put_json_field, line);
-	fputs_unlocked("}}\n", out);
+	putc_unlocked('}', out);
+	if (line->printer->device)
+		mr_print_device_json(line->printer, record);
+	fputs_unlocked("}\n", out);
 }
 
 static void put_hex_lines(FILE *out, const struct mr_record *record, const uint8_t *wire)
@@ -250,6 +254,8 @@ void mr_print_record(const struct mr_printer *printer, const char *channel, cons
 		record->depth ? "  " : "", mr_kind_name(record->kind));
 	mr_visit_fields(record, put_text_field, &line);
 	putc_unlocked('\n', printer->out);
+	if (printer->device)
+		mr_print_device_text(printer, record);
 	if (printer->hex)
 		putc_unlocked('\n', printer->out);
 }

@@ -13,6 +13,8 @@ struct mr_printer {
 	bool data;     /* page contents and other long runs of bytes in full */
 	bool hex;      /* text only: the record's bytes before it */
 	bool channels; /* text only: the channel's name at the beginning of each line */
+	/* The device whose body the next record is: its fields are shown too. NULL: none, or not to be shown. */
+	const struct mr_layout *device;
 };
 
 /* Longest run of bytes that is printed without `data`. */

@@ -64,7 +64,8 @@ static json_t *field_value(const struct mr_field *field)
 {
 	switch (field->type) {
 	case MR_FIELD_TEXT:
-		return text_value(field->bytes);
+		/* a text that no vector's file could hold is given as bytes are */
+		return (field->bytes.length > MR_VECTOR_FILE_MAX ? bytes_value : text_value)(field->bytes);
 	case MR_FIELD_BYTES:
 		return bytes_value(field->bytes);
 	default:

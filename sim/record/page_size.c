@@ -1,0 +1,44 @@
+/* page_size.c: the target page size of a lone stream, where only the end of its file tells it. */
+#include "sim/record/page_size.h"
+
+#include "migref.h"
+
+#include <string.h>
+
+enum { TAIL_MAX = 4 << 20 }; /* a description that is longer is not found in a compressed file */
+
+/* Goes through a compressed file with two tails in the window, so that the last is whole at the end. */
+static uint32_t look_through(struct mr_input *input)
+{
+	for (;;) {
+		struct mr_bytes window;
+		bool at_end;
+
+		if (mr_input_fill(input, (size_t)2 * TAIL_MAX) < 0)
+			return 0;
+		window.data = mr_input_window(input, &window.length, &at_end);
+		if (at_end)
+			return mr_described_page_size(window);
+		mr_input_consume(input, TAIL_MAX);
+	}
+}
+
+uint32_t mr_look_for_page_size(const struct mr_input *input, const char *path)
+{
+	const uint64_t total = mr_input_total(input);
+	struct mr_input *again;
+	struct mr_bytes stream;
+	uint32_t page_size;
+	char ignored[256];
+	bool at_end;
+
+	stream.data = mr_input_window(input, &stream.length, &at_end);
+	if (at_end && stream.length == total)
+		return mr_described_page_size(stream);
+	if (total == 0 || total > MR_PAGE_SIZE_LOOK_MAX || strcmp(path, "-") == 0 ||
+	    mr_input_open(&again, path, ignored, sizeof(ignored)) < 0)
+		return 0;
+	page_size = look_through(again);
+	mr_input_close(again);
+	return page_size;
+}
