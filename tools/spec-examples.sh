@@ -21,13 +21,15 @@ trap 'rm -rf "$work"' EXIT
     exit 3
 }
 
-# A record is a paragraph: hex lines, one line of text, an empty line.
+# A record is a paragraph: hex lines, one line of text, the fields of a device section, an empty line.
 first_record() {
     dump=$1
     kind=$2
     shift 2
     awk -v kind="$kind" -v fields="$*" 'BEGIN { RS = ""; wanted = split(fields, field, " ") } {
-        n = split($0, line, "\n")
+        lines = split($0, line, "\n")
+        for (n = 1; n < lines && line[n] !~ / \+[0-9]+ /; n++)
+            ;
         words = split(line[n], word, " ")
         for (i = 1; i < words && word[i] !~ /^\+[0-9]/; i++)
             ;

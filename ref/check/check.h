@@ -20,6 +20,8 @@ enum {
 
 /* Bytes of all bitmaps of pages together. */
 #define MR_CHECK_BITMAPS_MAX ((uint64_t)1 << 30)
+/* Words of these bitmaps that all discards together may set: each of the largest ones three times. */
+#define MR_CHECK_DISCARDS_MAX ((uint64_t)1 << 27)
 
 /* ---- Tables ---- */
 
@@ -178,7 +180,7 @@ struct mr_checker {
 	struct mr_check_devices devices;
 
 	struct mr_check_pages blocks[MR_BLOCKS_MAX];
-	uint64_t bitmap_bytes;
+	uint64_t bitmap_bytes, discarded_words;
 	uint8_t *scratch; /* MR_PACKET_DATA_SIZE bytes for inflated pages */
 
 	uint32_t multifd_count;
@@ -193,7 +195,7 @@ struct mr_checker {
 	uint32_t value_count;
 
 	/* rules that are judged no more */
-	bool no_channels, no_handlers, no_pages, no_scratch, no_packet_numbers, no_intervals, no_values;
+	bool no_channels, no_handlers, no_pages, no_discards, no_scratch, no_packet_numbers, no_intervals, no_values;
 };
 
 /* ---- Reports ---- */

@@ -21,6 +21,8 @@ static struct mr_check_pages *maps_of(struct mr_checker *checker, uint32_t index
 	const uint64_t pages = block->used_length / checker->session->target_page_size;
 	const size_t words = mr_bitmap_words(pages);
 
+	if (checker->no_discards)
+		return NULL;
 	if (maps->sent)
 		return maps;
 	if (!block->declared || checker->no_pages || pages == 0)
@@ -60,6 +62,12 @@ void mr_check_discard(struct mr_checker *checker, struct mr_place place, uint32_
 		return;
 	if (count > maps->pages - first)
 		count = maps->pages - first;
+	/* a few bytes of stream may discard a block of any size, again and again */
+	checker->discarded_words += mr_bitmap_words(count) + 1;
+	if (checker->discarded_words > MR_CHECK_DISCARDS_MAX) {
+		mr_report_limit(checker, place, &checker->no_discards, "which pages were discarded is");
+		return;
+	}
 	mr_bitmap_set(maps->discarded, first, count);
 }
 
@@ -150,7 +158,7 @@ static void check_postcopy_page(struct mr_checker *checker, struct mr_check_chan
 /* Pages that came on multifd channels, were not discarded, and came again in postcopy: known when all channels are. */
 void mr_check_pages_finish(struct mr_checker *checker)
 {
-	for (uint32_t i = 0; i < MR_BLOCKS_MAX; i++) {
+	for (uint32_t i = 0; i < MR_BLOCKS_MAX && !checker->no_discards; i++) {
 		const struct mr_check_pages *maps = &checker->blocks[i];
 		const size_t words = maps->sent ? mr_bitmap_words(maps->pages) : 0;
 		uint64_t count = 0;

@@ -91,6 +91,10 @@ struct mr_text mr_text(const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(text.text, sizeof(text.text), format, arguments);
 	va_end(arguments);
+	/* names from the stream may stand in it, and what begins as one line of text is to end as one */
+	for (char *at = text.text; *at; at++)
+		if (*at < 0x20 || *at > 0x7e)
+			*at = '?';
 	return text;
 }
 

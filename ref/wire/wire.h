@@ -117,6 +117,7 @@ struct mr_text {
 	char text[96];
 };
 
+/* What is no printable ASCII becomes ?. */
 struct mr_text mr_text(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Bytes as `51 45 56 4d`, cut with ... where they do not fit. */
 struct mr_text mr_text_bytes(struct mr_bytes bytes);

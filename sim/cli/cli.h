@@ -23,11 +23,12 @@ int command_dump(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_extract(int argc, char **argv);
 int command_replay(int argc, char **argv);
+int command_describe(int argc, char **argv);
 
 /* One line on standard error, with the program's name before it. */
 void error_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Options --role, --as, --context, --page-size, --capabilities; `input` of the child parser is a struct
+/* Options --role, --as, --context, --page-size, --capabilities, --describe; `input` of the child parser is a struct
  * mr_stream_options. */
 extern const struct argp stream_argp;
 

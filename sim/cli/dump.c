@@ -1,22 +1,27 @@
 /* dump.c: `migref dump`: every record of a stream or recording. */
 #include "sim/cli/cli.h"
+#include "sim/record/device.h"
 #include "sim/record/print.h"
 #include "sim/record/progress.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 struct dump_options {
 	struct mr_stream_options stream;
 	struct mr_printer printer;
 	char *path;
-	bool quiet;
+	bool no_devices;
 };
+
+enum { OPTION_NO_DEVICES = 0x200 };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "one JSON object a line", 0},
 	{"all", 'a', NULL, 0, "show derived fields too: magics, type bytes, lengths of what follows", 0},
 	{"data", 'd', NULL, 0, "show page contents and other long runs of bytes in full", 0},
 	{"hex", 'x', NULL, 0, "show the bytes of each record before it (the first 128 of a long one)", 0},
+	{"no-devices", OPTION_NO_DEVICES, NULL, 0, "do not show the fields of device sections", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
 
@@ -40,6 +45,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case 'x':
 		dump->printer.hex = true;
 		return 0;
+	case OPTION_NO_DEVICES:
+		dump->no_devices = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (dump->path)
 			argp_error(state, "one STREAM or RECORDING at a time");
@@ -62,11 +70,23 @@ static const struct argp argp = {
 	.args_doc = "STREAM|RECORDING",
 	.doc = "Prints every record of a migration stream, one a line: offset, length, kind, fields.\v"
 	       "Records tile the stream: each byte belongs to exactly one. The records of a package are indented. "
-	       "A recording's channels are shown in an order in which a destination may take them.",
+	       "A recording's channels are shown in an order in which a destination may take them. Below a device "
+	       "section "
+	       "stand its fields, if the stream ends with a description or --describe gives one.",
 	.children = children,
 };
 
-static int dump_records(const struct dump_options *dump, struct mr_migration *migration, struct mr_progress *progress)
+static void dump_record(struct dump_options *dump, struct mr_devices *devices, const struct mr_channel *channel,
+			const struct mr_record *record, const uint8_t *wire)
+{
+	dump->printer.device = NULL;
+	if (!dump->no_devices)
+		dump->printer.device = mr_devices_record(devices, channel->decoder, record);
+	mr_print_record(&dump->printer, channel->name, record, wire);
+}
+
+static int dump_records(struct dump_options *dump, struct mr_migration *migration, struct mr_devices *devices,
+			struct mr_progress *progress)
 {
 	int status = STATUS_HOLDS;
 
@@ -81,7 +101,7 @@ static int dump_records(const struct dump_options *dump, struct mr_migration *mi
 		if (!channel)
 			return status;
 		if (result == MR_RECORD) {
-			mr_print_record(&dump->printer, channel->name, &record, wire);
+			dump_record(dump, &devices[channel - migration->channels], channel, &record, wire);
 			if (channel->records % 1024 == 0)
 				mr_progress_update(progress, mr_migration_fraction(migration, &bytes), bytes);
 			continue;
@@ -99,11 +119,31 @@ static int dump_records(const struct dump_options *dump, struct mr_migration *mi
 	}
 }
 
+static int dump_migration(struct dump_options *dump, struct mr_migration *migration)
+{
+	struct mr_devices *devices = calloc(migration->channel_count + 1, sizeof(*devices));
+	struct mr_progress progress;
+	int status;
+
+	if (!devices) {
+		error_line("%s: no memory", dump->path);
+		return STATUS_FAILED;
+	}
+	for (size_t i = 0; i < migration->channel_count; i++)
+		mr_devices_init(&devices[i], dump->stream.description);
+	mr_progress_start(&progress, "dump", dump->printer.json);
+	status = dump_records(dump, migration, devices, &progress);
+	mr_progress_end(&progress);
+	for (size_t i = 0; i < migration->channel_count; i++)
+		mr_devices_clear(&devices[i]);
+	free(devices);
+	return status;
+}
+
 int command_dump(int argc, char **argv)
 {
 	struct dump_options dump = {.printer = {.out = stdout}};
 	struct mr_migration *migration;
-	struct mr_progress progress;
 	char error[512];
 	int status;
 
@@ -113,9 +153,9 @@ int command_dump(int argc, char **argv)
 		return STATUS_FAILED;
 	}
 	dump.printer.channels = !migration->lone;
-	mr_progress_start(&progress, "dump", dump.printer.json);
-	status = dump_records(&dump, migration, &progress);
-	mr_progress_end(&progress);
+	if (migration->container)
+		mr_container_print(&dump.printer, migration->channels[0].name, migration->container);
+	status = dump_migration(&dump, migration);
 	mr_migration_close(migration);
 	return status;
 }

@@ -1,6 +1,7 @@
 /* extract.c: `migref extract`: each RAM block's final content as a file. */
 #include "sim/cli/cli.h"
-#include "sim/record/memory.h"
+#include "sim/record/block_file.h"
+#include "sim/record/elf.h"
 #include "sim/record/print.h"
 #include "sim/record/progress.h"
 
@@ -16,11 +17,14 @@
 struct extract_options {
 	struct mr_stream_options stream;
 	char *path, *directory;
-	bool json;
+	bool json, elf;
 };
+
+#define ELF_NAME "memory.elf"
 
 static const struct argp_option options[] = {
 	{"output", 'o', "DIR", 0, "folder for the files; made if it is not there", 0},
+	{"elf", 'e', NULL, 0, "also write " ELF_NAME ": guest-physical memory of a PC as an ELF core", 0},
 	{"json", 'j', NULL, 0, "one JSON object for each block", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
@@ -35,6 +39,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case 'o':
 		extract->directory = argument;
+		return 0;
+	case 'e':
+		extract->elf = true;
 		return 0;
 	case 'j':
 		extract->json = true;
@@ -71,17 +78,51 @@ static const struct argp argp = {
 struct lanes {
 	struct mr_packet_codec *codecs;
 	struct mr_memory *memory;
+	struct mr_block_files *files;
+	char machine[MR_MACHINE_NAME_MAX + 1]; /* as the stream names it */
 };
+
+static void keep_machine(struct lanes *lanes, struct mr_bytes name)
+{
+	const size_t length = name.length < MR_MACHINE_NAME_MAX ? name.length : MR_MACHINE_NAME_MAX;
+
+	memcpy(lanes->machine, name.data, length);
+	lanes->machine[length] = '\0';
+}
+
+/* Nothing moves in an input whose end is in the window: a file that is mapped, or the last bytes of a pipe. */
+static bool input_stays(const struct mr_input *input)
+{
+	size_t length;
+	bool at_end;
+
+	mr_input_window(input, &length, &at_end);
+	return at_end;
+}
 
 static int apply(struct lanes *lanes, struct mr_migration *migration, const struct mr_channel *channel,
 		 const struct mr_record *record, struct mr_fault *fault)
 {
-	if (record->kind == MR_MULTIFD_PACKET)
-		return mr_memory_apply_packet(lanes->memory, &lanes->codecs[channel - migration->channels],
-					      &record->packet, fault);
-	return mr_memory_apply(lanes->memory, record, fault);
+	if (record->kind == MR_CONFIGURATION)
+		keep_machine(lanes, record->configuration.machine);
+	return mr_block_files_apply(lanes->files, &lanes->codecs[channel - migration->channels], record,
+				    input_stays(channel->input), fault);
 }
 
+/* A file that could not be written. */
+static int file_failed(const struct extract_options *extract, const struct mr_session *session,
+		       const struct lanes *lanes)
+{
+	char name[MR_NAME_MAX + 1];
+	uint32_t block;
+	const int reason = mr_block_files_error(lanes->files, &block);
+
+	mr_block_file_name(session, block, name);
+	error_line("%s/%s: %s", extract->directory, name, strerror(reason));
+	return STATUS_FAILED;
+}
+
+/* Stops at once when a file cannot be written; what is wrong with the stream costs the exit status alone. */
 static int read_memory(const struct extract_options *extract, struct mr_migration *migration, struct lanes *lanes,
 		       struct mr_progress *progress)
 {
@@ -100,6 +141,8 @@ static int read_memory(const struct extract_options *extract, struct mr_migratio
 			return status;
 		if (result == MR_RECORD) {
 			if (apply(lanes, migration, channel, &record, &fault) < 0) {
+				if (fault.rule == MR_NO_RULE)
+					return status;
 				error_line("%s: %s: offset 0x%" PRIx64 ": %s: %s", extract->path, channel->name,
 					   record.offset, mr_rule_id(fault.rule), fault.text);
 				status = STATUS_FAILED;
@@ -122,62 +165,26 @@ static int read_memory(const struct extract_options *extract, struct mr_migratio
 
 /* ---- Writing ---- */
 
-/* A file name from a block name: what a path or terminal could misread becomes _. */
-static void file_name(const struct mr_block *block, char *name, size_t size)
-{
-	size_t length = block->name_length < size - 1 ? block->name_length : size - 1;
-
-	for (size_t i = 0; i < length; i++) {
-		const unsigned char byte = (unsigned char)block->name[i];
-
-		name[i] = byte <= 0x20 || byte > 0x7e || byte == '/' ? '_' : (char)byte;
-	}
-	name[length] = '\0';
-	if (name[0] == '.')
-		name[0] = '_';
-}
-
-static int write_run(int file, const struct mr_memory_block *block, uint64_t start, uint64_t end)
-{
-	while (start < end) {
-		const ssize_t written = pwrite(file, block->data + start, (size_t)(end - start), (off_t)start);
-
-		if (written < 0 && errno != EINTR)
-			return -1;
-		start += written > 0 ? (uint64_t)written : 0;
-	}
-	return 0;
-}
-
-/* Only pages that were written cost space; the rest of the file is a hole. */
-static int write_pages(int file, const struct mr_memory_block *block, uint64_t page_size)
-{
-	uint64_t page = mr_bitmap_next_set(block->touched, block->pages, 0);
-
-	if (ftruncate(file, (off_t)block->size) < 0)
-		return -1;
-	while (page < block->pages) {
-		const uint64_t behind = mr_bitmap_next_clear(block->touched, block->pages, page);
-		const uint64_t end = behind * page_size < block->size ? behind * page_size : block->size;
-
-		if (write_run(file, block, page * page_size, end) < 0)
-			return -1;
-		page = mr_bitmap_next_set(block->touched, block->pages, behind);
-	}
-	return 0;
-}
-
 /* Written under another name first, so that nothing half-written looks whole. */
-static int write_file(int folder, const char *name, const struct mr_memory_block *block, uint64_t page_size)
+static void part_name(const char *name, char part[MR_NAME_MAX + 32])
+{
+	snprintf(part, MR_NAME_MAX + 32, ".%.240s.part", name);
+}
+
+static int open_part(int folder, const char *name)
 {
 	char part[MR_NAME_MAX + 32];
-	int file, status;
 
-	snprintf(part, sizeof(part), ".%.240s.part", name);
-	file = openat(folder, part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
-	if (file < 0)
-		return -1;
-	status = write_pages(file, block, page_size);
+	part_name(name, part);
+	return openat(folder, part, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0666);
+}
+
+/* `status` is how writing went; a file that is not whole is taken away, and errno kept. */
+static int finish_part(int folder, const char *name, int file, int status)
+{
+	char part[MR_NAME_MAX + 32];
+
+	part_name(name, part);
 	if (close(file) < 0)
 		status = -1;
 	if (status == 0)
@@ -209,76 +216,101 @@ static void print_block(const struct extract_options *extract, const struct mr_b
 	       received);
 }
 
-/* Two block names may become one file name; the later one gets its number behind it. */
-static void unique_name(const struct mr_session *session, uint32_t index, char *name, size_t size)
+static int write_elf(const struct extract_options *extract, int folder, const struct mr_session *session,
+		     const struct lanes *lanes)
 {
-	char other[MR_NAME_MAX + 1];
+	struct mr_elf_segment segments[MR_ELF_SEGMENTS_MAX];
+	char error[256];
+	const int count = mr_elf_layout(segments, session, lanes->memory,
+					lanes->machine[0] ? lanes->machine : session->context.machine, error);
+	int file;
 
-	file_name(&session->blocks[index], name, size);
-	for (uint32_t i = 0; i < index; i++) {
-		file_name(&session->blocks[i], other, sizeof(other));
-		if (strcmp(name, other) == 0) {
-			snprintf(name + (strlen(name) < 240 ? strlen(name) : 240), 15, "~%" PRIu32, index);
-			return;
-		}
+	if (count < 0) {
+		error_line("%s: %s", extract->path, error);
+		return STATUS_FAILED;
 	}
+	file = open_part(folder, ELF_NAME);
+	if (file < 0 ||
+	    finish_part(folder, ELF_NAME, file, mr_elf_write(file, segments, count, session, lanes->memory)) < 0) {
+		error_line("%s/" ELF_NAME ": %s", extract->directory, strerror(errno));
+		return STATUS_FAILED;
+	}
+	if (!extract->json)
+		printf("%s/" ELF_NAME ": %d segments\n", extract->directory, count);
+	return STATUS_HOLDS;
 }
 
-static int write_blocks(const struct extract_options *extract, const struct mr_session *session,
-			const struct mr_memory *memory)
+static int finish_blocks(const struct extract_options *extract, const struct mr_session *session,
+			 const struct lanes *lanes)
 {
-	int folder, status = STATUS_HOLDS;
+	const struct mr_memory *memory = lanes->memory;
 
-	if (mkdir(extract->directory, 0777) < 0 && errno != EEXIST) {
-		error_line("%s: %s", extract->directory, strerror(errno));
-		return STATUS_FAILED;
-	}
-	folder = open(extract->directory, O_RDONLY | O_DIRECTORY);
-	if (folder < 0) {
-		error_line("%s: %s", extract->directory, strerror(errno));
-		return STATUS_FAILED;
-	}
-	for (uint32_t i = 0; i < memory->count && status == STATUS_HOLDS; i++) {
+	if (mr_block_files_flush(lanes->files) < 0)
+		return file_failed(extract, session, lanes);
+	for (uint32_t i = 0; i < memory->count; i++) {
 		char name[MR_NAME_MAX + 1];
 
 		if (!memory->blocks[i].data)
 			continue;
-		unique_name(session, i, name, sizeof(name));
-		if (write_file(folder, name, &memory->blocks[i], session->target_page_size) < 0) {
+		mr_block_file_name(session, i, name);
+		if (mr_block_files_finish(lanes->files, i) < 0) {
 			error_line("%s/%s: %s", extract->directory, name, strerror(errno));
-			status = STATUS_FAILED;
-		} else {
-			print_block(extract, &session->blocks[i], &memory->blocks[i], name);
+			return STATUS_FAILED;
 		}
+		print_block(extract, &session->blocks[i], &memory->blocks[i], name);
 	}
-	close(folder);
-	return status;
+	return STATUS_HOLDS;
 }
 
 /* ---- The command ---- */
 
-static int extract_migration(const struct extract_options *extract, struct mr_migration *migration)
+static int extract_blocks(const struct extract_options *extract, struct mr_migration *migration, struct lanes *lanes,
+			  int folder)
+{
+	struct mr_progress progress;
+	int status, written;
+
+	mr_progress_start(&progress, "extract", extract->json);
+	status = read_memory(extract, migration, lanes, &progress);
+	mr_progress_end(&progress);
+	written = finish_blocks(extract, migration->session, lanes);
+	if (written == STATUS_HOLDS && extract->elf)
+		written = write_elf(extract, folder, migration->session, lanes);
+	return written > status ? written : status;
+}
+
+static int open_folder(const struct extract_options *extract)
+{
+	int folder = -1;
+
+	if (mkdir(extract->directory, 0777) == 0 || errno == EEXIST)
+		folder = open(extract->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (folder < 0)
+		error_line("%s: %s", extract->directory, strerror(errno));
+	return folder;
+}
+
+static int extract_migration(const struct extract_options *extract, struct mr_migration *migration, int folder)
 {
 	struct lanes lanes = {
 		.codecs = calloc(migration->channel_count + 1, sizeof(*lanes.codecs)),
-		.memory = malloc(sizeof(*lanes.memory)),
+		.memory = calloc(1, sizeof(*lanes.memory)),
 	};
-	struct mr_progress progress;
-	int status = STATUS_FAILED, written;
+	int status = STATUS_FAILED;
 
-	if (lanes.codecs && lanes.memory) {
-		mr_memory_init(lanes.memory, migration->session, true);
-		mr_progress_start(&progress, "extract", extract->json);
-		status = read_memory(extract, migration, &lanes, &progress);
-		mr_progress_end(&progress);
-		written = write_blocks(extract, migration->session, lanes.memory);
-		status = written > status ? written : status;
-		for (size_t i = 0; i < migration->channel_count; i++)
-			mr_packet_codec_clear(&lanes.codecs[i]);
-		mr_memory_clear(lanes.memory);
-	} else {
-		error_line("%s: no memory", extract->path);
+	if (lanes.memory) {
+		mr_memory_init(lanes.memory, migration->session, false);
+		lanes.files = mr_block_files_new(lanes.memory, folder);
 	}
+	if (lanes.codecs && lanes.files)
+		status = extract_blocks(extract, migration, &lanes, folder);
+	else
+		error_line("%s: no memory", extract->path);
+	for (size_t i = 0; lanes.codecs && i < migration->channel_count; i++)
+		mr_packet_codec_clear(&lanes.codecs[i]);
+	mr_block_files_free(lanes.files);
+	if (lanes.memory)
+		mr_memory_clear(lanes.memory);
 	free(lanes.codecs);
 	free(lanes.memory);
 	return status;
@@ -289,14 +321,18 @@ int command_extract(int argc, char **argv)
 	struct extract_options extract = {0};
 	struct mr_migration *migration;
 	char error[512];
-	int status;
+	int status = STATUS_FAILED, folder;
 
 	parse_command(&argp, argc, argv, &extract);
 	if (mr_migration_open(&migration, extract.path, &extract.stream, NULL, NULL, error, sizeof(error)) < 0) {
 		error_line("%s", error);
 		return STATUS_FAILED;
 	}
-	status = extract_migration(&extract, migration);
+	folder = open_folder(&extract);
+	if (folder >= 0) {
+		status = extract_migration(&extract, migration, folder);
+		close(folder);
+	}
 	mr_migration_close(migration);
 	return status;
 }

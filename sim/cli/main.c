@@ -1,5 +1,6 @@
 /* main.c: the `migref` program: finds the command and hands over. */
 #include "sim/cli/cli.h"
+#include "sim/record/description.h"
 
 #include <errno.h>
 #include <jansson.h>
@@ -13,6 +14,7 @@ static const struct command commands[] = {
 	{"check", "judge streams by the rules of SPEC.md: verdict and every deviation", command_check},
 	{"extract", "write each RAM block's final content to a file", command_extract},
 	{"replay", "hold a recording against the reference: bytes and memory", command_replay},
+	{"describe", "print, save or compare the layout of device sections", command_describe},
 };
 
 enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
@@ -39,7 +41,7 @@ int finish_output(int status)
 
 /* ---- Options about streams ---- */
 
-enum { OPTION_ROLE = 0x100, OPTION_AS, OPTION_CONTEXT, OPTION_PAGE_SIZE, OPTION_CAPABILITIES };
+enum { OPTION_ROLE = 0x100, OPTION_AS, OPTION_CONTEXT, OPTION_PAGE_SIZE, OPTION_CAPABILITIES, OPTION_DESCRIBE };
 
 static const struct argp_option stream_options[] = {
 	{NULL, 0, NULL, 0, "What a stream does not say about itself:", 1},
@@ -50,8 +52,15 @@ static const struct argp_option stream_options[] = {
 	{"context", OPTION_CONTEXT, "FILE", 0, "manifest of a recording; by default manifest.json beside the stream",
 	 1},
 	{"page-size", OPTION_PAGE_SIZE, "BYTES", 0,
-	 "target page size, a power of two from 1024 to 65536; by default as the stream says, else 4096", 1},
+	 "target page size, a power of two from 1024 to 65536; by default as the stream or the end of its file says, "
+	 "else 4096",
+	 1},
 	{"capabilities", OPTION_CAPABILITIES, "LIST", 0, "capabilities that were on, separated by commas", 1},
+	{"describe", OPTION_DESCRIBE, "FILE", 0,
+	 "layout of device sections where the stream does not state it: a file of migref describe -o, or a stream of "
+	 "the "
+	 "same machine and release that ends with a description",
+	 1},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
 
@@ -99,6 +108,19 @@ static void parse_capabilities(struct mr_stream_options *options, char *text, st
 	}
 }
 
+/* What --describe gave, for as long as the command runs. */
+static struct mr_described given;
+
+static void load_description(struct mr_stream_options *options, const char *path, struct argp_state *state)
+{
+	char error[512];
+
+	mr_described_clear(&given);
+	if (mr_described_load(&given, path, error, sizeof(error)) < 0)
+		argp_failure(state, STATUS_FAILED, 0, "%s", error);
+	options->description = given.layout;
+}
+
 static error_t parse_stream_option(int key, char *argument, struct argp_state *state)
 {
 	struct mr_stream_options *options = state->input;
@@ -119,6 +141,9 @@ static error_t parse_stream_option(int key, char *argument, struct argp_state *s
 	case OPTION_CAPABILITIES:
 		parse_capabilities(options, argument, state);
 		return 0;
+	case OPTION_DESCRIBE:
+		load_description(options, argument, state);
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -138,6 +163,14 @@ void parse_command(const struct argp *argp, int argc, char **argv, void *input)
 }
 
 /* ---- Commands ---- */
+
+static int run_command(const struct command *command, int argc, char **argv)
+{
+	const int status = finish_output(command->run(argc, argv));
+
+	mr_described_clear(&given);
+	return status;
+}
 
 static void print_help(FILE *out)
 {
@@ -167,7 +200,7 @@ int main(int argc, char **argv)
 	}
 	for (size_t i = 0; argc > 1 && i < COMMANDS; i++)
 		if (strcmp(argv[1], commands[i].name) == 0)
-			return finish_output(commands[i].run(argc - 1, argv + 1));
+			return run_command(&commands[i], argc - 1, argv + 1);
 	if (argc > 1)
 		error_line("no command is called %s", argv[1]);
 	print_help(stderr);

@@ -94,7 +94,7 @@ static int open_forward(struct mr_migration *migration, unsigned number, struct 
 {
 	struct mr_input *input;
 	enum mr_role role;
-	char name[16];
+	char name[24];
 
 	snprintf(name, sizeof(name), "ch%u.fwd", number);
 	if (mr_recording_open_file(migration->recording, name, &input, error, error_size) < 0)
@@ -111,7 +111,7 @@ static int open_forward(struct mr_migration *migration, unsigned number, struct 
 static int open_return(struct mr_migration *migration, unsigned number, char *error, size_t error_size)
 {
 	struct mr_input *input;
-	char name[16];
+	char name[24];
 
 	snprintf(name, sizeof(name), "ch%u.ret", number);
 	if (mr_recording_open_file(migration->recording, name, &input, error, error_size) < 0)
