@@ -4,7 +4,7 @@
 #   make demo           the main job on real recordings
 #   make check          every test in every variant, and a short run of each fuzz target
 #   make unit           only the unit tests, in the variant at hand
-#   make bench          the benchmarks
+#   make bench          the benchmarks; bench-instructions counts instructions for each decoder, and compares
 #   make fuzz           the fuzz targets; fuzz-brief runs each for FUZZ_SECONDS
 #   make coverage       how much of ref/ the tests reach
 #   make tidy, format, format-check, install, clean
@@ -35,10 +35,12 @@ OUT := $(if $(filter gcc,$(variant)),$(BUILD),$(BUILD)/variants/$(variant))
 
 # ---- flags
 
-CFLAGS = $(if $(COVERAGE),-O0,$(if $(SANITIZE),-O1,-O2)) -g
+CFLAGS = $(if $(COVERAGE),-O0,$(if $(FUZZ),-O2,$(if $(SANITIZE),-O1,-O2))) -g
 warnings := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
+# Telling libFuzzer of each comparison costs half of all executions; the dictionaries have the constants.
+fuzz_instrument := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
 instrument := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
-	-fno-omit-frame-pointer) $(if $(COVERAGE),--coverage) $(if $(FUZZ),-fsanitize=fuzzer-no-link)
+	-fno-omit-frame-pointer) $(if $(COVERAGE),--coverage) $(if $(FUZZ),$(fuzz_instrument))
 base_flags = -std=c11 -fPIC $(warnings) $(instrument) -I. -Iref $(CPPFLAGS) $(CFLAGS)
 
 # The reference may use nothing but the language and its library; only sim/ and tests have a system.
@@ -70,12 +72,13 @@ unit_sources := $(wildcard tests/unit/test_*.c)
 unit_support_sources := $(filter-out $(unit_sources),$(wildcard tests/unit/*.c))
 bench_sources := $(wildcard tests/bench/bench_*.c)
 fuzz_sources := $(wildcard fuzz/fuzz_*.c)
-fuzz_support_sources := $(filter-out $(fuzz_sources),$(wildcard fuzz/*.c))
-bench_scripts := $(wildcard tests/bench/*.sh)
+fuzz_support_sources := $(wildcard fuzz/options.c)
+fuzz_driver_sources := $(wildcard fuzz/afl_driver.c fuzz/regress.c)
+bench_scripts := $(wildcard tests/bench/bench_*.sh)
 shell_tests := $(wildcard tests/replay/*.sh tests/cli/*.sh tests/spec/*.sh)
 
 all_c := $(ref_sources) $(world_sources) $(cli_sources) $(unit_sources) $(unit_support_sources) \
-	$(bench_sources) $(fuzz_sources) $(fuzz_support_sources)
+	$(bench_sources) $(fuzz_sources) $(fuzz_support_sources) $(fuzz_driver_sources)
 all_h := $(sort $(shell find ref $(wildcard sim tests fuzz) -name '*.h'))
 tables := $(wildcard ref/*.def ref/*/*.def)
 
@@ -211,6 +214,12 @@ $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(world) $(library)
 bench: all $(bench_programs)
 	@set -e; for bench in $(bench_programs) $(bench_scripts); do \
 		echo "== $$bench"; $(test_environment) $$bench; done
+
+# The counts are of one compiler and its flags. UPDATE=1 keeps those of today.
+.PHONY: bench-instructions
+bench-instructions:
+	+@$(submake) CC=gcc SANITIZE= COVERAGE= FUZZ= $(bench_programs)
+	@$(test_environment) CC=gcc BUILD_DIR='$(abspath $(BUILD))' UPDATE='$(UPDATE)' tests/bench/instructions.sh
 
 # ---- fuzzing
 

@@ -31,8 +31,13 @@ static inline uint8_t fuzz_option(struct mr_bytes *input)
 	return option;
 }
 
-/* How the windows grow: at once, by what is wanted, or by a few bytes. */
-enum fuzz_split { FUZZ_WHOLE, FUZZ_WANTED, FUZZ_STEPS, FUZZ_SPLIT_COUNT };
+/*
+ * Where the windows end: at the input's end, where the decoder wants, or at a few places all over the input. Unit tests
+ * cut at every byte; here a few cuts cost less than the executions they would take away.
+ */
+enum fuzz_split { FUZZ_WHOLE, FUZZ_WANTED, FUZZ_CUTS };
+
+enum { FUZZ_CUT_COUNT = 4 };
 
 /* What a decoding left behind, for comparing two. */
 struct fuzz_outcome {
@@ -40,9 +45,6 @@ struct fuzz_outcome {
 	enum mr_rule rule;
 	uint64_t offset, digest;
 };
-
-/* Called for each record, may be NULL. */
-typedef void fuzz_visitor(void *argument, const struct mr_record *record);
 
 static inline void fuzz_check_record(const struct mr_record *record, const uint8_t *window, size_t length)
 {
@@ -63,60 +65,77 @@ static inline uint64_t fuzz_digest(uint64_t digest, const struct mr_record *reco
 	return (digest ^ record->offset ^ (uint64_t)record->depth << 40) * UINT64_C(1099511628211);
 }
 
-static inline size_t fuzz_next_length(const struct mr_decoder *decoder, size_t length, size_t left,
-				      enum fuzz_split split)
+/* The end of the first window, or of the next one, where the present one ends at `end`. */
+static inline size_t fuzz_next_end(const struct mr_decoder *decoder, size_t at, size_t end, size_t length,
+				   enum fuzz_split split)
 {
-	size_t next = split == FUZZ_WANTED ? decoder->wanted : length + 1 + length % 7;
+	size_t next = length;
 
-	fuzz_demand(decoder->wanted > length);
-	if (split == FUZZ_WHOLE || next > left)
-		next = left;
-	return next;
+	if (split == FUZZ_WANTED)
+		next = at + decoder->wanted;
+	for (size_t i = 1; split == FUZZ_CUTS && i < FUZZ_CUT_COUNT && next == length; i++)
+		if (length * i / FUZZ_CUT_COUNT > end)
+			next = length * i / FUZZ_CUT_COUNT;
+	return next < length ? next : length;
+}
+
+/* A decoder that has failed stays so. */
+static inline void fuzz_check_failure(struct mr_decoder *decoder, struct mr_bytes rest, uint64_t end)
+{
+	struct mr_record record;
+
+	fuzz_demand(decoder->error.offset <= end);
+	fuzz_demand(mr_decode(decoder, rest.data, rest.length, true, &record) == MR_FAILED);
 }
 
 /* Decodes `input`, which begins at the decoder's present offset, to its end. */
-static inline struct fuzz_outcome fuzz_decode(struct mr_decoder *decoder, struct mr_bytes input, enum fuzz_split split,
-					      fuzz_visitor *visit, void *argument)
+static inline struct fuzz_outcome fuzz_decode(struct mr_decoder *decoder, struct mr_bytes input, enum fuzz_split split)
 {
 	const uint64_t start = decoder->offset;
 	struct fuzz_outcome outcome = {.digest = UINT64_C(14695981039346656037)};
 	size_t at = 0, idle = 0;
-	size_t length = split == FUZZ_WHOLE ? input.length : 0;
+	size_t end = split == FUZZ_WHOLE ? input.length : 0;
 	struct mr_record record;
 
 	for (;;) {
-		const bool at_end = at + length == input.length;
+		const bool at_end = end == input.length;
 
-		outcome.result = mr_decode(decoder, input.data + at, length, at_end, &record);
+		outcome.result = mr_decode(decoder, input.data + at, end - at, at_end, &record);
 		if (outcome.result == MR_MORE) {
-			fuzz_demand(!at_end);
-			length = fuzz_next_length(decoder, length, input.length - at, split);
+			fuzz_demand(!at_end && decoder->wanted > end - at);
+			end = fuzz_next_end(decoder, at, end, input.length, split);
 			continue;
 		}
 		if (outcome.result != MR_RECORD)
 			break;
 		fuzz_demand(record.offset == start + at);
-		fuzz_check_record(&record, input.data + at, length);
+		fuzz_check_record(&record, input.data + at, end - at);
 		outcome.digest = fuzz_digest(outcome.digest, &record);
-		if (visit)
-			visit(argument, &record);
 		idle = record.length ? 0 : idle + 1;
 		fuzz_demand(idle < 2);
 		at += (size_t)record.length;
-		length = split == FUZZ_WHOLE ? input.length - at : 0;
+		if (split == FUZZ_WANTED)
+			end = at;
 	}
 	outcome.rule = decoder->error.rule;
 	outcome.offset = decoder->error.offset;
-	if (outcome.result == MR_FAILED) {
-		fuzz_demand(outcome.offset <= start + input.length);
-		fuzz_demand(mr_decode(decoder, input.data + at, input.length - at, true, &record) == MR_FAILED);
-	}
+	if (outcome.result == MR_FAILED)
+		fuzz_check_failure(decoder, (struct mr_bytes){input.data + at, input.length - at},
+				   start + input.length);
 	return outcome;
 }
 
 static inline bool fuzz_same(struct fuzz_outcome a, struct fuzz_outcome b)
 {
 	return a.result == b.result && a.rule == b.rule && a.offset == b.offset && a.digest == b.digest;
+}
+
+/* The split under which an input is decoded once more, by an option; FUZZ_WHOLE: none, for three inputs of four. */
+static inline enum fuzz_split fuzz_second_split(uint8_t more)
+{
+	if ((more & 0x60) != 0x60)
+		return FUZZ_WHOLE;
+	return more & 0x10 ? FUZZ_WANTED : FUZZ_CUTS;
 }
 
 /* A context by two bytes of options. */

@@ -11,7 +11,7 @@ static struct fuzz_outcome decode(const struct mr_context *context, bool blocks,
 	if (blocks)
 		fuzz_begin_ram(&main_channel, &session, true);
 	mr_decoder_init(&decoder, &session, MR_ROLE_RETURN, 0);
-	return fuzz_decode(&decoder, input, split, NULL, NULL);
+	return fuzz_decode(&decoder, input, split);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -19,6 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct mr_bytes input = {data, size};
 	struct fuzz_outcome whole;
 	struct mr_context context;
+	enum fuzz_split again;
 	uint8_t options, more;
 	bool blocks;
 
@@ -26,11 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	options = fuzz_option(&input);
 	more = fuzz_option(&input);
+	again = fuzz_second_split(more);
 	/* The list that is decoded beforehand fits pages of up to 64 KiB, and carries no addresses. */
 	fuzz_context(&context, options, more & (uint8_t)~2u);
 	blocks = more >> 7;
 	whole = decode(&context, blocks, input, FUZZ_WHOLE);
-	if (more & 0x40)
-		fuzz_demand(fuzz_same(whole, decode(&context, blocks, input, more & 0x20 ? FUZZ_WANTED : FUZZ_STEPS)));
+	if (again != FUZZ_WHOLE)
+		fuzz_demand(fuzz_same(whole, decode(&context, blocks, input, again)));
 	return 0;
 }

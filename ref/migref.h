@@ -436,9 +436,9 @@ struct mr_ram_block {
 	struct mr_bytes name;
 	uint64_t used_length;
 	bool has_page_size, has_address, has_ignored;
-	uint64_t page_size; /* of the block's host pages */
-	uint64_t address;   /* guest-physical */
-	uint8_t ignored;    /* 4.0 with ignore-shared only */
+	uint64_t page_size;  /* of the block's host pages */
+	uint64_t address;    /* guest-physical */
+	uint8_t ignored;     /* 4.0 with ignore-shared only */
 	bool has_mapped;     /* a mapped-ram header, of which the fields below are */
 	bool mapped_ignored; /* neither bitmap nor pages: both places are 0 */
 	uint32_t mapped_version;
@@ -460,7 +460,8 @@ struct mr_ram_bitmap {
 	struct mr_bytes padding; /* at most MR_MAPPED_PIECE bytes, without meaning */
 };
 
-/* A piece of a block's pages in a mapped-ram file; what stands in the place of a page without a set bit has no meaning. */
+/* A piece of a block's pages in a mapped-ram file; what stands in the place of a page without a set bit has no meaning.
+ */
 struct mr_ram_pages {
 	uint32_t block;       /* index in the session */
 	struct mr_bytes name; /* of the block, not on the wire here */
@@ -610,8 +611,8 @@ struct mr_decoder {
 	uint32_t ram_block_list;      /* entries of the block list read so far */
 	uint32_t hole_block;          /* mapped-ram: block whose bitmap and pages are at hand */
 	uint64_t hole_bitmap, hole_bitmap_end, hole_pages, hole_end; /* their places, offsets in the channel */
-	uint32_t last_block;          /* for CONTINUE; UINT32_MAX: none */
-	bool requested;               /* return path: a block was named */
+	uint32_t last_block;                                         /* for CONTINUE; UINT32_MAX: none */
+	bool requested;                                              /* return path: a block was named */
 	uint32_t requested_block;
 	uint64_t device_limit; /* end of the stretch that was resolved */
 	uint32_t device_count, device_next;

@@ -74,7 +74,7 @@ void mr_checker_free(struct mr_checker *checker)
 		return;
 	for (uint32_t i = 0; i < checker->channel_count; i++)
 		free_channel(&checker->channels[i]);
-	for (size_t i = 0; i < MR_BLOCKS_MAX; i++)
+	for (uint32_t i = 0; i < checker->block_limit; i++)
 		free(checker->blocks[i].sent);
 	mr_table_free(&checker->handler_ids);
 	mr_table_free(&checker->handler_names);

@@ -180,6 +180,7 @@ struct mr_checker {
 	struct mr_check_devices devices;
 
 	struct mr_check_pages blocks[MR_BLOCKS_MAX];
+	uint32_t block_limit; /* no block from here on has maps */
 	uint64_t bitmap_bytes, discarded_words;
 	uint8_t *scratch; /* MR_PACKET_DATA_SIZE bytes for inflated pages */
 

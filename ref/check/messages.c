@@ -138,8 +138,12 @@ static void check_bitmaps(const struct mr_checker *checker, const struct mr_chec
 {
 	const struct mr_check_names *asked = &forward->names, *given = &channel->names;
 
-	if (asked->incomplete)
+	if (asked->incomplete || given->incomplete) {
+		bool said = false;
+
+		mr_report_limit(checker, mr_place_at(channel, 0), &said, "received bitmaps are");
 		return;
+	}
 	for (uint32_t i = 0; i < given->count; i++) {
 		if (i < asked->count && asked->names[i].hash == given->names[i].hash)
 			continue;
@@ -155,8 +159,11 @@ static void check_answers(const struct mr_checker *checker, const struct mr_chec
 {
 	const struct mr_check_answers *answers = &channel->answers;
 	const bool recovery = forward->role == MR_ROLE_RECOVERY;
+	bool said = false;
 
-	if (!recovery && channel->names.count)
+	if (channel->names.incomplete || forward->names.incomplete)
+		mr_report_limit(checker, mr_place_at(channel, 0), &said, "received bitmaps are");
+	else if (!recovery && channel->names.count)
 		mr_report(checker, mr_place_at(channel, channel->names.names[0].offset), MR_RP_015,
 			  mr_text("RECV_BITMAP on a recovery connection"), mr_text("on the first one"));
 	else if (recovery)

@@ -33,6 +33,8 @@ static struct mr_check_pages *maps_of(struct mr_checker *checker, uint32_t index
 		mr_report_limit(checker, place, &checker->no_pages, "which pages were sent is");
 		return NULL;
 	}
+	if (index >= checker->block_limit)
+		checker->block_limit = index + 1;
 	checker->bitmap_bytes += 3 * sizeof(uint64_t) * words;
 	maps->pages = pages;
 	maps->discarded = maps->sent + words;
@@ -83,7 +85,7 @@ void mr_check_multifd_page(struct mr_checker *checker, uint32_t block, uint64_t 
 
 void mr_check_pages_again(struct mr_checker *checker)
 {
-	for (size_t i = 0; i < MR_BLOCKS_MAX; i++)
+	for (uint32_t i = 0; i < checker->block_limit; i++)
 		if (checker->blocks[i].sent)
 			mr_bitmap_clear(checker->blocks[i].postcopy, 0, checker->blocks[i].pages);
 }
@@ -158,7 +160,7 @@ static void check_postcopy_page(struct mr_checker *checker, struct mr_check_chan
 /* Pages that came on multifd channels, were not discarded, and came again in postcopy: known when all channels are. */
 void mr_check_pages_finish(struct mr_checker *checker)
 {
-	for (uint32_t i = 0; i < MR_BLOCKS_MAX && !checker->no_discards; i++) {
+	for (uint32_t i = 0; i < checker->block_limit && !checker->no_discards; i++) {
 		const struct mr_check_pages *maps = &checker->blocks[i];
 		const size_t words = maps->sent ? mr_bitmap_words(maps->pages) : 0;
 		uint64_t count = 0;

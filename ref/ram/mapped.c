@@ -170,6 +170,8 @@ static void check_padding(struct mr_decoder *decoder, const struct mr_ram_bitmap
 	const uint64_t pages =
 		decoder->session->blocks[decoder->hole_block].used_length / decoder->session->target_page_size;
 
+	if (!bitmap->bits.data)
+		return;
 	for (uint64_t page = pages; page < bitmap->first_page + bitmap->bits.length * 8; page++) {
 		const uint64_t bit = page - bitmap->first_page;
 

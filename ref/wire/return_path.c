@@ -6,7 +6,7 @@
 enum {
 	REQUEST_SIZE = 12, /* start and length of a page request */
 	SWITCHOVER_ACK_SIZE = 0,
-	VALUE_SIZE = 4,		/* SHUT, PONG, RESUME_ACK */
+	VALUE_SIZE = 4,         /* SHUT, PONG, RESUME_ACK */
 	BITMAP_LIMIT = 1 << 30, /* bytes, if no block list tells the size: 32 TiB of 4 KiB pages */
 };
 
@@ -76,6 +76,12 @@ static enum mr_result read_name(struct mr_decoder *decoder, struct mr_cursor *pa
 	return MR_RECORD;
 }
 
+static void note_request(struct mr_decoder *decoder, const struct mr_return_message *message, struct mr_text expected)
+{
+	mr_note(decoder, MR_RP_008, decoder->offset, expected,
+		mr_text("0x%" PRIx32 " bytes at 0x%" PRIx64, message->page_length, message->start));
+}
+
 /* Does the request ask for what one host page needs? */
 static void check_request(struct mr_decoder *decoder, const struct mr_return_message *message)
 {
@@ -84,18 +90,15 @@ static void check_request(struct mr_decoder *decoder, const struct mr_return_mes
 	const bool listed = block && block->declared;
 	const uint64_t page = listed ? mr_session_host_page(session, block) : session->target_page_size;
 	const uint64_t start = message->start, length = message->page_length;
-	const struct mr_text found = mr_text("0x%" PRIx64 " bytes at 0x%" PRIx64, length, start);
 
 	if (!listed && mr_session_has_block_list(session))
 		mr_note(decoder, MR_RP_008, decoder->offset, mr_text("a listed block"), mr_text_name(message->block));
 	if (listed && length != page)
-		mr_note(decoder, MR_RP_008, decoder->offset, mr_text("one host page, 0x%" PRIx64 " bytes", page),
-			found);
+		note_request(decoder, message, mr_text("one host page, 0x%" PRIx64 " bytes", page));
 	else if (start % page != 0 || length % page != 0 || length == 0)
-		mr_note(decoder, MR_RP_008, decoder->offset, mr_text("a multiple of 0x%" PRIx64 " bytes", page), found);
+		note_request(decoder, message, mr_text("a multiple of 0x%" PRIx64 " bytes", page));
 	else if (listed && (start > block->used_length || block->used_length - start < length))
-		mr_note(decoder, MR_RP_008, decoder->offset,
-			mr_text("a page within 0x%" PRIx64 " bytes", block->used_length), found);
+		note_request(decoder, message, mr_text("a page within 0x%" PRIx64 " bytes", block->used_length));
 }
 
 static enum mr_result decode_request(struct mr_decoder *decoder, struct mr_cursor *payload, uint64_t offset,
@@ -195,12 +198,11 @@ static enum mr_result decode_bitmap(struct mr_decoder *decoder, struct mr_cursor
 static void check_value(struct mr_decoder *decoder, const struct mr_return_message *message)
 {
 	const struct mr_profile *profile = &decoder->session->context.profile;
-	const struct mr_text found = mr_text("%" PRIu32, message->value);
 
 	if (message->type == MR_RETURN_SHUT && message->value > 1)
-		mr_note(decoder, MR_RP_016, decoder->offset, mr_text("0 or 1"), found);
+		mr_note(decoder, MR_RP_016, decoder->offset, mr_text("0 or 1"), mr_text("%" PRIu32, message->value));
 	if (message->type == MR_RETURN_RESUME_ACK && message->value != 1)
-		mr_note(decoder, MR_RP_013, decoder->offset, mr_text("1"), found);
+		mr_note(decoder, MR_RP_013, decoder->offset, mr_text("1"), mr_text("%" PRIu32, message->value));
 	if (message->type == MR_RETURN_SWITCHOVER_ACK && !mr_profile_may(profile, MR_SWITCH_RETURN_SWITCHOVER_ACK))
 		mr_note(decoder, MR_RP_014, decoder->offset, mr_text("a message that the release knows"),
 			mr_text("SWITCHOVER_ACK"));

@@ -21,14 +21,18 @@ enum { COMMANDS = sizeof(commands) / sizeof(commands[0]) };
 
 void error_line(const char *format, ...)
 {
+	char line[8192];
 	va_list arguments;
 
 	fflush(stdout);
-	fputs("migref: ", stderr);
 	va_start(arguments, format);
-	vfprintf(stderr, format, arguments);
+	vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
-	putc('\n', stderr);
+	/* names of blocks and files may hold what a terminal obeys */
+	for (char *at = line; *at; at++)
+		if ((unsigned char)*at < 0x20 || *at == 0x7f)
+			*at = '?';
+	fprintf(stderr, "migref: %s\n", line);
 }
 
 int finish_output(int status)

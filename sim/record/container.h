@@ -30,11 +30,11 @@ struct mr_container {
 };
 
 /*
- * Looks whether the input begins with a save image's header. If so, `*container` is what it says, which the caller
- * closes, and `*input` gives the payload from then on, unpacked; else `*container` is NULL and the input is as it was.
+ * Looks whether the input begins with a save image's header. If so, `*result` is what it says, which the caller
+ * closes, and `*input` gives the payload from then on, unpacked; else `*result` is NULL and the input is as it was.
  * Returns 0, or -1 with one line in `error`; the input is closed then.
  */
-int mr_container_open(struct mr_container **container, struct mr_input **input, char *error, size_t error_size);
+int mr_container_open(struct mr_container **result, struct mr_input **input, char *error, size_t error_size);
 void mr_container_close(struct mr_container *container);
 /* Offset of the stream's first byte, as places in a mapped-ram file count: in the file, or 0 if it is unpacked. */
 uint64_t mr_container_stream_offset(const struct mr_container *container);

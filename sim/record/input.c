@@ -31,11 +31,11 @@ struct mr_input {
 	char *name;
 	int descriptor;
 	struct mr_input_filter filter; /* .read is NULL for a file */
-	uint64_t total;    /* size of the file, 0 if unknown */
-	uint64_t taken;    /* bytes read from the file */
-	uint64_t position; /* bytes consumed by the caller */
-	bool ended;        /* nothing will follow the window */
-	bool failed;       /* reading has failed, and would again */
+	uint64_t total;                /* size of the file, 0 if unknown */
+	uint64_t taken;                /* bytes read from the file */
+	uint64_t position;             /* bytes consumed by the caller */
+	bool ended;                    /* nothing will follow the window */
+	bool failed;                   /* reading has failed, and would again */
 
 	uint8_t *buffer; /* the mapping of a mapped file; the window is buffer[start..end) */
 	size_t capacity;
