@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct dump_options {
 	struct mr_stream_options stream;
@@ -14,7 +15,7 @@ struct dump_options {
 	bool no_devices;
 };
 
-enum { OPTION_NO_DEVICES = 0x200 };
+enum { OPTION_NO_DEVICES = 0x200, OUTPUT_BUFFER_SIZE = 1 << 16 };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "one JSON object a line", 0},
@@ -142,6 +143,7 @@ static int dump_migration(struct dump_options *dump, struct mr_migration *migrat
 
 int command_dump(int argc, char **argv)
 {
+	static char buffer[OUTPUT_BUFFER_SIZE];
 	struct dump_options dump = {.printer = {.out = stdout}};
 	struct mr_migration *migration;
 	char error[512];
@@ -152,6 +154,8 @@ int command_dump(int argc, char **argv)
 		error_line("%s", error);
 		return STATUS_FAILED;
 	}
+	if (!isatty(STDOUT_FILENO))
+		setvbuf(stdout, buffer, _IOFBF, sizeof(buffer));
 	dump.printer.channels = !migration->lone;
 	if (migration->container)
 		mr_container_print(&dump.printer, migration->channels[0].name, migration->container);

@@ -14,6 +14,9 @@ enum {
 	POPULATE_MAX = 64, /* pages asked of the kernel at once */
 };
 
+/* Pages that all discards together may name: 32 TiB of 4 KiB pages. */
+#define DISCARDED_MAX ((uint64_t)1 << 33)
+
 __attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
 						      ...)
 {
@@ -202,6 +205,31 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 	return rule == MR_NO_RULE ? 0 : fail(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
 }
 
+/*
+ * Empties `count` pages from `first` on. Only what was written is written again: a range may be as large as the block,
+ * whose untouched memory is to stay untouched.
+ */
+static void empty_pages(const struct mr_memory *memory, struct mr_memory_block *block, uint64_t first, uint64_t count)
+{
+	const uint64_t page_size = memory->session->target_page_size;
+	const uint64_t end = first + count;
+	uint64_t page = mr_bitmap_next_set(block->touched, end, first);
+
+	while (page < end) {
+		const uint64_t behind = mr_bitmap_next_clear(block->touched, end, page);
+
+		memset(block->data + page * page_size, 0, (size_t)((behind - page) * page_size));
+		page = mr_bitmap_next_set(block->touched, end, behind);
+	}
+	page = mr_bitmap_next_set(block->received, end, first);
+	while (page < end) {
+		const uint64_t behind = mr_bitmap_next_clear(block->received, end, page);
+
+		mr_bitmap_clear(block->received, page, behind - page);
+		page = mr_bitmap_next_set(block->received, end, behind);
+	}
+}
+
 static int discard(struct mr_memory *memory, const struct mr_command *command, struct mr_fault *fault)
 {
 	const struct mr_block *named = mr_session_find_block(memory->session, command->block);
@@ -217,10 +245,11 @@ static int discard(struct mr_memory *memory, const struct mr_command *command, s
 		if (start > block->size || length > block->size - start || start % page_size || length % page_size)
 			return fail(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
 				    length);
-		if (length == 0)
-			continue;
-		memset(block->data + start, 0, (size_t)length);
-		mr_bitmap_clear(block->received, start / page_size, length / page_size);
+		/* a few bytes of stream may discard a block of any size, again and again */
+		memory->discarded += length / page_size;
+		if (memory->discarded > DISCARDED_MAX)
+			return fail(fault, MR_STR_027, "discards of more than 2^33 pages together");
+		empty_pages(memory, block, start / page_size, length / page_size);
 	}
 	return 0;
 }

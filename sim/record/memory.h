@@ -20,6 +20,7 @@ struct mr_memory {
 	bool huge_pages; /* ask for transparent huge pages */
 	uint32_t count;
 	struct mr_memory_block blocks[MR_BLOCKS_MAX];
+	uint64_t discarded; /* private: pages that discards named so far */
 };
 
 /* What a channel needs to take pages from packets. */

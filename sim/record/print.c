@@ -11,6 +11,13 @@ static const char hex_digits[] = "0123456789abcdef";
 
 /* ---- Values ---- */
 
+/* For short strings: a call of the library for each would take longer than its bytes. */
+static void put_string(FILE *out, const char *text)
+{
+	while (*text)
+		putc_unlocked(*text++, out);
+}
+
 static void put_hex(FILE *out, struct mr_bytes bytes)
 {
 	for (size_t i = 0; i < bytes.length; i++) {
@@ -27,7 +34,8 @@ static void put_number(FILE *out, uint64_t number)
 	do
 		digits[--at] = (char)('0' + number % 10);
 	while (number /= 10);
-	fwrite_unlocked(digits + at, 1, sizeof(digits) - at, out);
+	while (at < sizeof(digits))
+		putc_unlocked(digits[at++], out);
 }
 
 static void put_hex_number(FILE *out, uint64_t number)
@@ -38,8 +46,9 @@ static void put_hex_number(FILE *out, uint64_t number)
 	do
 		digits[--at] = hex_digits[number & 15];
 	while (number >>= 4);
-	fputs_unlocked("0x", out);
-	fwrite_unlocked(digits + at, 1, sizeof(digits) - at, out);
+	put_string(out, "0x");
+	while (at < sizeof(digits))
+		putc_unlocked(digits[at++], out);
 }
 
 static void put_escaped(FILE *out, struct mr_bytes text, const char *format)
@@ -151,7 +160,7 @@ static void put_text_field(void *argument, const struct mr_field *field)
 	if (!is_shown(line, field))
 		return;
 	putc_unlocked(' ', out);
-	fputs_unlocked(field->name, out);
+	put_string(out, field->name);
 	if (field->index != UINT32_MAX) {
 		putc_unlocked('[', out);
 		put_number(out, field->index);
@@ -183,8 +192,8 @@ static void put_json_field(void *argument, const struct mr_field *field)
 		putc_unlocked(',', out);
 	line->first = false;
 	putc_unlocked('"', out);
-	fputs_unlocked(field->name, out);
-	fputs_unlocked("\":", out);
+	put_string(out, field->name);
+	put_string(out, "\":");
 	if (field->index == UINT32_MAX) {
 		put_json_value(line->printer, field);
 		return;
@@ -202,23 +211,23 @@ static void put_json_record(struct line *line, const char *channel)
 	FILE *out = line->printer->out;
 	const struct mr_record *record = line->record;
 
-	fputs_unlocked("{\"channel\":\"", out);
-	fputs_unlocked(channel, out);
-	fputs_unlocked("\",\"offset\":", out);
+	put_string(out, "{\"channel\":\"");
+	put_string(out, channel);
+	put_string(out, "\",\"offset\":");
 	put_number(out, record->offset);
-	fputs_unlocked(",\"length\":", out);
+	put_string(out, ",\"length\":");
 	put_number(out, record->length);
-	fputs_unlocked(",\"depth\":", out);
+	put_string(out, ",\"depth\":");
 	put_number(out, record->depth);
-	fputs_unlocked(",\"kind\":\"", out);
-	fputs_unlocked(mr_kind_name(record->kind), out);
-	fputs_unlocked("\",\"fields\":{", out);
+	put_string(out, ",\"kind\":\"");
+	put_string(out, mr_kind_name(record->kind));
+	put_string(out, "\",\"fields\":{");
 	line->first = true;
 	mr_visit_fields(record, put_json_field, line);
 	putc_unlocked('}', out);
 	if (line->printer->device)
 		mr_print_device_json(line->printer, record);
-	fputs_unlocked("}\n", out);
+	put_string(out, "}\n");
 }
 
 static void put_hex_lines(FILE *out, const struct mr_record *record, const uint8_t *wire)
