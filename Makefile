@@ -41,7 +41,7 @@ warnings := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-pr
 fuzz_instrument := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
 instrument := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer) $(if $(COVERAGE),--coverage) $(if $(FUZZ),$(fuzz_instrument))
-base_flags = -std=c11 -fPIC $(warnings) $(instrument) -I. -Iref $(CPPFLAGS) $(CFLAGS)
+base_flags = -std=c11 -fPIC -fno-semantic-interposition $(warnings) $(instrument) -I. -Iref $(CPPFLAGS) $(CFLAGS)
 
 # The reference may use nothing but the language and its library; only sim/ and tests have a system.
 world_flags = $(base_flags) -D_GNU_SOURCE

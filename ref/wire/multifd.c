@@ -191,7 +191,8 @@ static void check_offsets(struct mr_decoder *decoder, const struct mr_multifd_pa
 	if (outside.count)
 		note_breach(decoder, MR_MFD_018, &outside,
 			    mr_text("a page within 0x%" PRIx64 " bytes", block->used_length));
-	note_breach(decoder, MR_MFD_019, &unaligned, mr_text("a multiple of %" PRIu32, page_size));
+	if (unaligned.count)
+		note_breach(decoder, MR_MFD_019, &unaligned, mr_text("a multiple of %" PRIu32, page_size));
 }
 
 /* What a sender leaves behind in fields that no receiver looks at. */
