@@ -5,7 +5,7 @@
 #   make check          every test in every variant, and a short run of each fuzz target
 #   make unit           only the unit tests, in the variant at hand
 #   make bench          the benchmarks; bench-instructions counts instructions for each decoder, and compares
-#   make fuzz           the fuzz targets; fuzz-brief runs each for FUZZ_SECONDS
+#   make fuzz           the fuzz targets; fuzz-brief runs each for FUZZ_SECONDS, fuzz-afl-brief with AFL++
 #   make coverage       how much of ref/ the tests reach
 #   make tidy, format, format-check, install, clean
 #
@@ -27,6 +27,7 @@ INCLUDEDIR = $(PREFIX)/include
 MANDIR = $(PREFIX)/share/man
 FUZZ_SECONDS = 10
 CHECK_FUZZ_SECONDS = 5
+AFL_SECONDS = 30
 
 comma := ,
 variant := $(subst $(comma),-,$(notdir $(firstword $(CC)))$(addprefix -,$(SANITIZE)))
@@ -35,10 +36,10 @@ OUT := $(if $(filter gcc,$(variant)),$(BUILD),$(BUILD)/variants/$(variant))
 
 # ---- flags
 
-CFLAGS = $(if $(COVERAGE),-O0,$(if $(FUZZ),-O2,$(if $(SANITIZE),-O1,-O2))) -g
+CFLAGS = $(if $(COVERAGE),-O0,$(if $(FUZZ)$(findstring afl,$(CC)),-O2,$(if $(SANITIZE),-O1,-O2))) -g
 warnings := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Werror
 # Telling libFuzzer of each comparison costs half of all executions; the dictionaries have the constants.
-fuzz_instrument := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp
+fuzz_instrument := -fsanitize=fuzzer-no-link -fno-sanitize-coverage=trace-cmp,indirect-calls
 instrument := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer) $(if $(COVERAGE),--coverage) $(if $(FUZZ),$(fuzz_instrument))
 base_flags = -std=c11 -fPIC -fno-semantic-interposition $(warnings) $(instrument) -I. -Iref $(CPPFLAGS) $(CFLAGS)
@@ -91,6 +92,8 @@ program := $(OUT)/migref
 unit_programs := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(unit_sources))
 bench_programs := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(bench_sources))
 fuzz_programs := $(patsubst fuzz/%.c,$(OUT)/fuzz/%,$(fuzz_sources))
+regress_programs := $(patsubst fuzz/fuzz_%.c,$(OUT)/fuzz/regress_%,$(fuzz_sources))
+afl_programs := $(patsubst fuzz/fuzz_%.c,$(OUT)/fuzz/afl_%,$(fuzz_sources))
 
 # V=1 shows each command, otherwise one short line stands for it.
 say = $(if $(V),,@echo '  $(1) $@')
@@ -156,7 +159,7 @@ $(program): $(call objects,$(cli_sources)) $(world) $(library)
 .PHONY: tests unit check check-built demo demo-built bench packages-build packages-check
 
 # What `make check` needs from one variant.
-tests: $(unit_programs)
+tests: $(unit_programs) $(if $(SANITIZE),$(regress_programs))
 
 $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call objects,$(unit_support_sources)) \
 		$(world) $(library)
@@ -195,7 +198,9 @@ variant_programs = $(unit_sources:tests/unit/%.c=unit:$(1):$(BUILD)/variants/$(1
 check_words = $(unit_programs:%=unit:gcc:%) $(unit_programs:%=valgrind:valgrind:%) \
 	$(call variant_programs,gcc-address-undefined) $(call variant_programs,clang) \
 	$(call variant_programs,clang-address-undefined) $(shell_tests:%=shell:shell:%) \
+	$(call regress_words,gcc-address-undefined) $(call regress_words,clang-address-undefined) \
 	$(fuzz_sources:fuzz/%.c=fuzz:fuzz:$(fuzz_out)/%)
+regress_words = $(fuzz_sources:fuzz/fuzz_%.c=regress:$(1):$(BUILD)/variants/$(1)/fuzz/regress_%)
 
 check-built: all tests
 	+@$(submake) CC=gcc SANITIZE=$(sanitizers) tests
@@ -223,7 +228,7 @@ bench-instructions:
 
 # ---- fuzzing
 
-.PHONY: fuzz fuzz-brief fuzz-targets
+.PHONY: fuzz fuzz-brief fuzz-targets fuzz-afl fuzz-afl-targets fuzz-afl-brief
 fuzz_out := $(BUILD)/variants/clang-$(subst $(comma),-,$(sanitizers))-fuzz/fuzz
 
 fuzz:
@@ -235,6 +240,32 @@ $(OUT)/fuzz/%: $(OUT)/obj/fuzz/%.o $(call objects,$(fuzz_support_sources)) $(wor
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(instrument) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(pkg_libs) -lpthread
+
+# The corpora without a fuzzer, under any compiler.
+$(OUT)/fuzz/regress_%: $(OUT)/obj/fuzz/fuzz_%.o $(OUT)/obj/fuzz/regress.o $(call objects,$(fuzz_support_sources)) \
+		$(library)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(ref_pkg_libs)
+
+# AFL++ instruments by its compiler, so the targets are the same sources with another driver.
+fuzz-afl:
+	@command -v afl-clang-fast >/dev/null || { echo 'fuzz-afl: needs the Debian package afl++' >&2; exit 1; }
+	+@AFL_QUIET=1 $(submake) CC=afl-clang-fast SANITIZE=$(sanitizers) fuzz-afl-targets
+
+fuzz-afl-targets: $(afl_programs)
+
+$(OUT)/fuzz/afl_%: $(OUT)/obj/fuzz/fuzz_%.o $(OUT)/obj/fuzz/afl_driver.o $(call objects,$(fuzz_support_sources)) \
+		$(library)
+	@mkdir -p $(@D)
+	$(call say,LD)
+	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(ref_pkg_libs)
+
+fuzz-afl-brief: fuzz-afl
+	@tools/fuzz-seeds.sh $(BUILD)/fuzz/seeds >/dev/null
+	@$(test_environment) AFL_SECONDS=$(AFL_SECONDS) \
+		tests/run.sh $(fuzz_sources:fuzz/fuzz_%.c=afl:afl:$(afl_out)/afl_%)
+afl_out := $(BUILD)/variants/afl-clang-fast-$(subst $(comma),-,$(sanitizers))/fuzz
 
 fuzz-brief: fuzz
 	@$(test_environment) FUZZ_SECONDS=$(FUZZ_SECONDS) \

@@ -51,7 +51,6 @@ static inline void fuzz_check_record(const struct mr_record *record, const uint8
 	static uint8_t out[FUZZ_INPUT_MAX];
 
 	fuzz_demand(record->kind < MR_KIND_COUNT && record->length <= length);
-	fuzz_demand(mr_encoded_length(record) == record->length);
 	fuzz_demand(mr_encode(record, out, sizeof(out)) == record->length);
 	fuzz_demand(memcmp(out, window, (size_t)record->length) == 0);
 }
@@ -159,32 +158,36 @@ static inline void fuzz_context(struct mr_context *context, uint8_t options, uin
 				(more & 8 ? MR_CAPABILITY_RDMA : 0u);
 }
 
+/* Decodes what this program knows to be right. */
+static inline void fuzz_prepare(struct mr_decoder *decoder, struct mr_bytes bytes)
+{
+	struct mr_record record;
+
+	while (bytes.length) {
+		fuzz_demand(mr_decode(decoder, bytes.data, bytes.length, false, &record) == MR_RECORD);
+		bytes.data += record.length;
+		bytes.length -= (size_t)record.length;
+	}
+}
+
 /*
- * Decodes the beginning of a main channel up to the body of a section `ram` with id 2; with `blocks` also the section's
- * block list, which names "a" and "pc.ram", and its end.
+ * Leaves a main channel at the body of a section `ram` with id 2; with `blocks` behind the section's block list too,
+ * which names "a" and "pc.ram", and its end. A recovery connection has nothing before its first section, hence less to
+ * decode in each execution.
  */
 static inline void fuzz_begin_ram(struct mr_decoder *decoder, struct mr_session *session, bool blocks)
 {
-	static const uint8_t start[] = "\x51\x45\x56\x4d\0\0\0\x03"
-				       "\x01\0\0\0\x02\x03ram\0\0\0\0\0\0\0\x04";
+	static const uint8_t start[] = "\x01\0\0\0\x02\x03ram\0\0\0\0\0\0\0\x04";
 	static const uint8_t list[] = "\0\0\0\0\0\x03\0\x04"
 				      "\x01"
 				      "a\0\0\0\0\0\x02\0\0"
 				      "\x06pc.ram\0\0\0\0\0\x01\0\0"
 				      "\0\0\0\0\0\0\0\x10";
-	const bool no_configuration = session->context.no_configuration;
-	size_t at = 0;
-	struct mr_record record;
 
-	session->context.no_configuration = true;
-	mr_decoder_init(decoder, session, MR_ROLE_MAIN, 0);
-	while (at < sizeof(start) - 1) {
-		fuzz_demand(mr_decode(decoder, start + at, sizeof(start) - 1 - at, false, &record) == MR_RECORD);
-		at += (size_t)record.length;
-	}
-	for (at = 0; blocks && at < sizeof(list) - 1; at += (size_t)record.length)
-		fuzz_demand(mr_decode(decoder, list + at, sizeof(list) - 1 - at, false, &record) == MR_RECORD);
-	session->context.no_configuration = no_configuration;
+	mr_decoder_init(decoder, session, MR_ROLE_RECOVERY, 0);
+	fuzz_prepare(decoder, (struct mr_bytes){start, sizeof(start) - 1});
+	if (blocks)
+		fuzz_prepare(decoder, (struct mr_bytes){list, sizeof(list) - 1});
 }
 
 #endif

@@ -98,38 +98,61 @@ struct mr_text mr_text(const char *format, ...)
 	return text;
 }
 
+/* Hexadecimal digits of one byte; printf would take longer than the decoding. */
+static size_t put_hex(char *out, uint8_t byte)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	out[0] = digits[byte >> 4];
+	out[1] = digits[byte & 15];
+	return 2;
+}
+
 struct mr_text mr_text_bytes(struct mr_bytes bytes)
 {
+	static const char more[] = " ...";
 	struct mr_text text = {"no bytes"};
 	size_t used = 0;
 
+	if (bytes.length == 0)
+		return text;
 	for (size_t i = 0; i < bytes.length; i++) {
 		if (used + 8 > sizeof(text.text)) {
-			snprintf(text.text + used, sizeof(text.text) - used, " ...");
-			break;
+			memcpy(text.text + used, more, sizeof(more));
+			return text;
 		}
-		used += (size_t)snprintf(text.text + used, sizeof(text.text) - used, "%s%02x", i ? " " : "",
-					 bytes.data[i]);
+		if (i)
+			text.text[used++] = ' ';
+		used += put_hex(text.text + used, bytes.data[i]);
 	}
+	text.text[used] = '\0';
 	return text;
 }
 
 struct mr_text mr_text_name(struct mr_bytes bytes)
 {
+	static const char more[] = "...";
 	struct mr_text text = {"\""};
 	size_t used = 1;
 
 	for (size_t i = 0; i < bytes.length; i++) {
 		const uint8_t byte = bytes.data[i];
-		const bool plain = byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
 
 		if (used + 9 > sizeof(text.text)) {
-			used += (size_t)snprintf(text.text + used, sizeof(text.text) - used, "...");
+			memcpy(text.text + used, more, sizeof(more) - 1);
+			used += sizeof(more) - 1;
 			break;
 		}
-		used += (size_t)snprintf(text.text + used, sizeof(text.text) - used, plain ? "%c" : "\\x%02x", byte);
+		if (byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\') {
+			text.text[used++] = (char)byte;
+		} else {
+			text.text[used++] = '\\';
+			text.text[used++] = 'x';
+			used += put_hex(text.text + used, byte);
+		}
 	}
-	snprintf(text.text + used, sizeof(text.text) - used, "\"");
+	text.text[used++] = '"';
+	text.text[used] = '\0';
 	return text;
 }
 

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,7 +81,34 @@ struct lanes {
 	struct mr_memory *memory;
 	struct mr_block_files *files;
 	char machine[MR_MACHINE_NAME_MAX + 1]; /* as the stream names it */
+	char complaint[1024];                  /* the first one; "": none */
+	uint64_t complaints;
 };
+
+static void complain(struct lanes *lanes, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* A stream may have as many faults as records: one line tells the first, and how many there are. */
+static void complain(struct lanes *lanes, const char *format, ...)
+{
+	va_list arguments;
+
+	if (lanes->complaints++)
+		return;
+	va_start(arguments, format);
+	vsnprintf(lanes->complaint, sizeof(lanes->complaint), format, arguments);
+	va_end(arguments);
+}
+
+static int report_complaints(const struct lanes *lanes)
+{
+	if (lanes->complaints == 0)
+		return STATUS_HOLDS;
+	if (lanes->complaints == 1)
+		error_line("%s", lanes->complaint);
+	else
+		error_line("%s (and %" PRIu64 " more)", lanes->complaint, lanes->complaints - 1);
+	return STATUS_FAILED;
+}
 
 static void keep_machine(struct lanes *lanes, struct mr_bytes name)
 {
@@ -126,8 +154,6 @@ static int file_failed(const struct extract_options *extract, const struct mr_se
 static int read_memory(const struct extract_options *extract, struct mr_migration *migration, struct lanes *lanes,
 		       struct mr_progress *progress)
 {
-	int status = STATUS_HOLDS;
-
 	for (;;) {
 		struct mr_channel *channel;
 		struct mr_record record;
@@ -138,14 +164,13 @@ static int read_memory(const struct extract_options *extract, struct mr_migratio
 		char text[512];
 
 		if (!channel)
-			return status;
+			return report_complaints(lanes);
 		if (result == MR_RECORD) {
 			if (apply(lanes, migration, channel, &record, &fault) < 0) {
 				if (fault.rule == MR_NO_RULE)
-					return status;
-				error_line("%s: %s: offset 0x%" PRIx64 ": %s: %s", extract->path, channel->name,
-					   record.offset, mr_rule_id(fault.rule), fault.text);
-				status = STATUS_FAILED;
+					return report_complaints(lanes);
+				complain(lanes, "%s: %s: offset 0x%" PRIx64 ": %s: %s", extract->path, channel->name,
+					 record.offset, mr_rule_id(fault.rule), fault.text);
 			}
 			if (channel->records % 4096 == 0)
 				mr_progress_update(progress, mr_migration_fraction(migration, &bytes), bytes);
@@ -154,12 +179,11 @@ static int read_memory(const struct extract_options *extract, struct mr_migratio
 		if (result == MR_DONE || (mr_channel_is_cut(channel) && mr_migration_continues(migration, channel)))
 			continue;
 		if (result == MR_MORE) {
-			error_line("%s", mr_input_error(channel->input));
+			complain(lanes, "%s", mr_input_error(channel->input));
 		} else {
 			mr_format_finding(text, sizeof(text), &channel->decoder->error);
-			error_line("%s: %s: %s", extract->path, channel->name, text);
+			complain(lanes, "%s: %s: %s", extract->path, channel->name, text);
 		}
-		status = STATUS_FAILED;
 	}
 }
 

@@ -234,10 +234,10 @@ static int erase(struct mr_block_files *files, uint32_t index, uint64_t first, u
 		const uint64_t end = next * page_size < block->size ? next * page_size : block->size;
 
 		if (fallocate(files->descriptors[index], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)start,
-			      (off_t)(end - start)) == 0)
-			mr_bitmap_clear(block->touched, page, next - page);
-		else if (put_zeros(files, index, start, end - start) < 0)
+			      (off_t)(end - start)) < 0 &&
+		    put_zeros(files, index, start, end - start) < 0)
 			return -1;
+		mr_bitmap_clear(block->touched, page, next - page);
 		page = mr_bitmap_next_set(block->touched, behind, next);
 	}
 	return 0;
@@ -430,6 +430,8 @@ static int discard(struct mr_block_files *files, const struct mr_command *comman
 		if (start > block->size || length > block->size - start || start % page_size || length % page_size)
 			return fail(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
 				    length);
+		if (mr_memory_count_discard(files->memory, length / page_size, fault) < 0)
+			return -1;
 		if (erase(files, named->index, start / page_size, (start + length) / page_size) < 0)
 			return -1;
 		mr_bitmap_clear(block->received, start / page_size, length / page_size);

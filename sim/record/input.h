@@ -51,7 +51,8 @@ void mr_input_close(struct mr_input *input);
 
 /*
  * The bytes at hand from the current position on: *length of them. *at_end tells that no byte will
- * follow those. The window lives until the next call of fill, consume or close.
+ * follow those. The window lives until the next call of fill, consume or close; once *at_end, its bytes stay where they
+ * are until close.
  */
 const uint8_t *mr_input_window(const struct mr_input *input, size_t *length, bool *at_end);
 

@@ -14,9 +14,6 @@ enum {
 	POPULATE_MAX = 64, /* pages asked of the kernel at once */
 };
 
-/* Pages that all discards together may name: 32 TiB of 4 KiB pages. */
-#define DISCARDED_MAX ((uint64_t)1 << 33)
-
 __attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
 						      ...)
 {
@@ -205,6 +202,14 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 	return rule == MR_NO_RULE ? 0 : fail(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
 }
 
+int mr_memory_count_discard(struct mr_memory *memory, uint64_t pages, struct mr_fault *fault)
+{
+	memory->discarded += pages;
+	if (memory->discarded > MR_MEMORY_DISCARDED_MAX)
+		return fail(fault, MR_STR_027, "discards of more than 2^33 pages together");
+	return 0;
+}
+
 /*
  * Empties `count` pages from `first` on. Only what was written is written again: a range may be as large as the block,
  * whose untouched memory is to stay untouched.
@@ -245,10 +250,8 @@ static int discard(struct mr_memory *memory, const struct mr_command *command, s
 		if (start > block->size || length > block->size - start || start % page_size || length % page_size)
 			return fail(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
 				    length);
-		/* a few bytes of stream may discard a block of any size, again and again */
-		memory->discarded += length / page_size;
-		if (memory->discarded > DISCARDED_MAX)
-			return fail(fault, MR_STR_027, "discards of more than 2^33 pages together");
+		if (mr_memory_count_discard(memory, length / page_size, fault) < 0)
+			return -1;
 		empty_pages(memory, block, start / page_size, length / page_size);
 	}
 	return 0;

@@ -4,6 +4,9 @@
 
 #include "ref/migref.h"
 
+/* Pages that all discards together may name: 32 TiB of 4 KiB pages. */
+#define MR_MEMORY_DISCARDED_MAX ((uint64_t)1 << 33)
+
 struct mr_memory_block {
 	uint8_t *data; /* used_length bytes; NULL until the block is declared */
 	uint64_t size; /* bytes */
@@ -42,7 +45,12 @@ void mr_memory_clear(struct mr_memory *memory);
  * memory are skipped. Returns 0, or -1 with the fault; memory outside a block is never touched.
  */
 int mr_memory_apply(struct mr_memory *memory, const struct mr_record *record, struct mr_fault *fault);
-/* The same for a multifd packet, whose payload the codec's state decodes. */
+/*
+ * Counts pages that a discard names: a few bytes of stream may discard a block of any size, again and again. 0, or -1
+ * with the fault if they are too many.
+ */
+int mr_memory_count_discard(struct mr_memory *memory, uint64_t pages, struct mr_fault *fault);
+/* As mr_memory_apply() for a multifd packet, whose payload the codec's state decodes. */
 int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *codec,
 			   const struct mr_multifd_packet *packet, struct mr_fault *fault);
 /* Where a page of the guest lies; NULL if the block or offset does not exist. */
