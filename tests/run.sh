@@ -7,7 +7,9 @@
 #   unit      a cmocka program; every test case counts
 #   valgrind  the same under valgrind; an error or a leak is one more failure
 #   shell     a script; exit status 0 passes, 77 is skipped, anything else fails
-#   fuzz      a libFuzzer target, run for FUZZ_SECONDS (default 10) on its seeds
+#   fuzz      a libFuzzer target, run for FUZZ_SECONDS (default 10) on its seeds and its corpus
+#   afl       an AFL++ target, run for AFL_SECONDS (default 10) on the seeds that tools/fuzz-seeds.sh wrote
+#   regress   a fuzz target without a fuzzer, run once on its seeds and its corpus
 # LABEL only appears in the report. Environment: BUILD (default build) is where results and corpora
 # go, TEST_JOBS (default: processors) how many run at once, TEST_TIMEOUT the seconds each may take.
 
@@ -16,23 +18,57 @@ cd "$(dirname "$0")/.." || exit 2
 BUILD=${BUILD:-build}
 export BUILD
 
+# The directories in the tree that hold inputs for a fuzz target.
+fuzz_inputs() {
+    local directory
+    for directory in "fuzz/seeds/$1" "fuzz/corpus/$1"; do
+        [ -d "$directory" ] && echo "$directory"
+    done
+}
+
 run_fuzz() {
-    local program=$1 name corpus inputs options
+    local program=$1 name corpus options
     name=$(basename "$program")
     corpus=$BUILD/fuzz/corpus/$name
     mkdir -p "$corpus" "$BUILD/fuzz/crashes"
-    inputs=("$corpus")
-    [ -d "fuzz/seeds/$name" ] && inputs+=("fuzz/seeds/$name")
-    options=(-max_total_time="${FUZZ_SECONDS:-10}" -timeout=10 -print_final_stats=1
+    options=(-max_total_time="${FUZZ_SECONDS:-10}" -timeout=10 -max_len=1024 -print_final_stats=1
              -artifact_prefix="$BUILD/fuzz/crashes/$name-")
+    # A packet of small pages lists its offsets in more than a kibibyte.
+    [ "$name" = fuzz_multifd ] && options+=(-max_len=2048)
     [ -f "fuzz/$name.dict" ] && options+=(-dict="fuzz/$name.dict")
-    "$program" "${options[@]}" "${inputs[@]}"
+    mapfile -t inputs < <(fuzz_inputs "$name")
+    "$program" "${options[@]}" "$corpus" "${inputs[@]}"
+}
+
+run_regress() {
+    local name
+    name=fuzz_${1##*/regress_}
+    mapfile -t inputs < <(fuzz_inputs "$name")
+    "$1" "${inputs[@]}"
+}
+
+# Passes unless something crashed or hung, or nothing ran.
+run_afl() {
+    local program=$1 name out options found
+    name=fuzz_${program##*/afl_}
+    out=$BUILD/fuzz/afl/$name
+    rm -rf "$out"
+    options=(-i "$BUILD/fuzz/seeds/$name" -o "$out" -V "${AFL_SECONDS:-10}" -t 1000 -m none -G 2048)
+    [ -f "fuzz/$name.dict" ] && options+=(-x "fuzz/$name.dict")
+    mkdir -p "$out"
+    AFL_NO_UI=1 AFL_SKIP_CPUFREQ=1 AFL_NO_AFFINITY=1 AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES=1 \
+        afl-fuzz "${options[@]}" -- "$program" || return 1
+    grep -aE '^(execs_done|execs_per_sec|edges_found|bitmap_cvg|saved_crashes|saved_hangs) ' "$out/default/fuzzer_stats"
+    found=$(find "$out/default/crashes" "$out/default/hangs" -name 'id*')
+    [ -z "$found" ]
 }
 
 run_program() {
     case $1 in
     valgrind) valgrind --error-exitcode=9 --leak-check=full -q "$2" ;;
     fuzz) run_fuzz "$2" ;;
+    afl) run_afl "$2" ;;
+    regress) run_regress "$2" ;;
     *) "$2" ;;
     esac
 }
@@ -77,7 +113,7 @@ run_one() {
     IFS=: read -r kind label program <<<"$word"
     log=$results/$(tr -c 'A-Za-z0-9\n' _ <<<"$word")
     seconds=$SECONDS
-    export -f run_program run_fuzz
+    export -f run_program run_fuzz run_afl run_regress fuzz_inputs
     CMOCKA_MESSAGE_OUTPUT=TAP timeout -k 10 "${TEST_TIMEOUT:-900}" \
         bash -c 'run_program "$@"' run "$kind" "$program" >"$log.log" 2>&1 </dev/null
     status=$?
