@@ -91,6 +91,8 @@ world := $(OUT)/libworld.a
 program := $(OUT)/migref
 unit_programs := $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(unit_sources))
 bench_programs := $(patsubst tests/bench/%.c,$(OUT)/bench/%,$(bench_sources))
+# Those that only serve scripts print no figures of their own.
+bench_measures := $(filter-out %/bench_instructions %/bench_records %/bench_stream,$(bench_programs))
 fuzz_programs := $(patsubst fuzz/%.c,$(OUT)/fuzz/%,$(fuzz_sources))
 regress_programs := $(patsubst fuzz/fuzz_%.c,$(OUT)/fuzz/regress_%,$(fuzz_sources))
 afl_programs := $(patsubst fuzz/fuzz_%.c,$(OUT)/fuzz/afl_%,$(fuzz_sources))
@@ -217,7 +219,7 @@ $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(world) $(library)
 	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(pkg_libs) -lpthread
 
 bench: all $(bench_programs)
-	@set -e; for bench in $(bench_programs) $(bench_scripts); do \
+	@set -e; for bench in $(bench_measures) $(bench_scripts); do \
 		echo "== $$bench"; $(test_environment) $$bench; done
 
 # The counts are of one compiler and its flags. UPDATE=1 keeps those of today.
