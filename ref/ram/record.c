@@ -330,7 +330,7 @@ enum mr_result mr_ram_decode(struct mr_decoder *decoder, struct mr_cursor *curso
 
 	if (cursor->is_short)
 		return MR_MORE;
-	if ((kind == MR_RAM_FLAG_SIZE || flags == MR_RAM_FLAG_SIZE) && decoder->role != MR_ROLE_PREEMPT)
+	if (kind == MR_RAM_FLAG_SIZE && decoder->role != MR_ROLE_PREEMPT)
 		return decode_size(decoder, record, word);
 	record->page.block = UINT32_MAX;
 	record->page.flags = flags;

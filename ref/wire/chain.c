@@ -116,6 +116,7 @@ static uint32_t sum_ways(uint32_t a, uint32_t b)
 static uint32_t first_node(const struct search *search, uint32_t id, size_t from)
 {
 	const struct id_slot *slot = slot_of(search, id);
+	/* not covered: no slot; the id whose footers crowded would have to be that of a header before them */
 	uint32_t at = slot ? slot->first : NOT_HERE;
 
 	/* A footer within the header itself: a header is short, so this loop is. */
@@ -388,7 +389,7 @@ size_t mr_chain_next_description(struct mr_bytes stretch, size_t from, struct mr
 {
 	enum { PREFIX = 6 };
 
-	for (size_t mark = from; mark < stretch.length && stretch.length - mark > PREFIX; mark++) {
+	for (size_t mark = from; mark + PREFIX < stretch.length; mark++) {
 		const uint8_t *at = stretch.data + mark;
 		const size_t left = stretch.length - mark - PREFIX;
 		uint32_t length;

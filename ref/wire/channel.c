@@ -16,12 +16,10 @@ const char *mr_role_name(enum mr_role role)
 	return role < MR_ROLE_COUNT ? role_names[role] : "unknown";
 }
 
-/* As many of the first bytes as there are, and at least one, agree with `magic`. */
+/* As many of the first bytes as there are agree with `magic`. */
 static bool begins_with(struct mr_bytes first, const uint8_t *magic, size_t length)
 {
-	const size_t seen = first.length < length ? first.length : length;
-
-	return seen && memcmp(first.data, magic, seen) == 0;
+	return memcmp(first.data, magic, first.length < length ? first.length : length) == 0;
 }
 
 static bool may_have(const struct mr_channel_census *census, enum mr_capability capability)

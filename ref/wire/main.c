@@ -387,7 +387,7 @@ static enum mr_result enter_rest(struct mr_decoder *decoder, struct mr_cursor *c
 {
 	decoder->state = AT_REST;
 	decoder->rest_rule = why;
-	return mr_opaque_decode(decoder, cursor, record, decoder->in_package ? decoder->package_end : UINT64_MAX, why);
+	return mr_opaque_decode(decoder, cursor, record, why);
 }
 
 /* ---- Bodies that are not read here ---- */
@@ -704,14 +704,12 @@ static enum mr_result decode_ram(struct mr_decoder *decoder, struct mr_cursor *c
 		result = mr_ram_block_decode(decoder, cursor, record);
 	else
 		result = mr_ram_decode(decoder, cursor, record);
-	if (result != MR_RECORD || cursor->is_short)
+	if (result != MR_RECORD)
 		return result;
 	if (decoder->state == AT_RAM)
 		mr_mapped_check(decoder, record);
 	if (record->kind == MR_RAM_EOS)
 		end_section(decoder);
-	else if (record->kind == MR_OPAQUE)
-		decoder->state = AT_REST;
 	else
 		decoder->state = decoder->ram_left ? AT_RAM_BLOCK : AT_RAM;
 	return result;
@@ -719,6 +717,7 @@ static enum mr_result decode_ram(struct mr_decoder *decoder, struct mr_cursor *c
 
 static enum mr_result decode_state(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record)
 {
+	/* not covered here and in other switches without default: a number that is none of the enumeration's */
 	switch ((enum state)decoder->state) {
 	case AT_HEADER:
 		return decode_header(decoder, cursor, record);
@@ -766,6 +765,7 @@ static enum mr_result decode_in_package(struct mr_decoder *decoder, struct mr_cu
 	cursor->end = cursor->at + left;
 	cursor->at_end = true;
 	result = decode_state(decoder, cursor, record);
+	/* not covered: MR_MORE without a short cursor, which no decoder says at the end */
 	if (!cursor->is_short && result != MR_MORE)
 		return result;
 	cursor->is_short = false;

@@ -60,9 +60,7 @@ static bool zlib_deflate_page(z_stream *stream, const uint8_t *page, size_t page
 	/* zlib only reads here; without ZLIB_CONST its declaration does not say so */
 	stream->next_in = (Bytef *)(uintptr_t)page;
 	stream->avail_in = (uInt)page_size;
-	do {
-		result = deflate(stream, flush);
-	} while (result == Z_OK && stream->avail_in > 0 && stream->avail_out > 0);
+	result = deflate(stream, flush);
 	/* a flush that fills the output to the last byte may have kept something back */
 	return result == Z_OK && stream->avail_in == 0 && (flush == Z_NO_FLUSH || stream->avail_out > 0);
 }

@@ -52,6 +52,7 @@ static void *zstd_send_setup(size_t page_size, int level)
 	if (!state)
 		return NULL;
 	state->out = ZSTD_createCStream();
+	/* not covered: an error of the library, whose limits the level keeps */
 	if (!state->out || ZSTD_isError(ZSTD_initCStream(state->out, level))) {
 		zstd_cleanup(state);
 		return NULL;
@@ -68,6 +69,7 @@ static bool zstd_compress_page(struct zstd_state *state, ZSTD_outBuffer *out, co
 
 	do {
 		pending = ZSTD_compressStream2(state->out, out, &in, directive);
+		/* not covered: an error without a lack of memory, and a call that leaves both input and room */
 		if (ZSTD_isError(pending))
 			return false;
 		if (in.pos == in.size && (pending == 0 || directive == ZSTD_e_continue))
@@ -101,6 +103,7 @@ static void *zstd_recv_setup(size_t page_size)
 	if (!state)
 		return NULL;
 	state->in = ZSTD_createDStream();
+	/* not covered: an error of the library, whose limits the window keeps */
 	if (!state->in ||
 	    ZSTD_isError(ZSTD_DCtx_setParameter(state->in, ZSTD_d_windowLogMax, MR_ZSTD_WINDOW_LOG_MAX))) {
 		zstd_cleanup(state);

@@ -16,7 +16,7 @@ static enum mr_result preempt_decode(struct mr_decoder *decoder, struct mr_curso
 		mr_note(decoder, MR_STR_021, decoder->offset, mr_text("the end of the stream"),
 			mr_text("byte %02x", *cursor->at));
 	decoder->rest_rule = MR_STR_021;
-	return mr_opaque_decode(decoder, cursor, record, UINT64_MAX, MR_STR_021);
+	return mr_opaque_decode(decoder, cursor, record, MR_STR_021);
 }
 
 static decode_function *const decode_functions[MR_ROLE_COUNT] = {
@@ -224,13 +224,12 @@ static enum mr_result give_up(struct mr_decoder *decoder)
 	return MR_FAILED;
 }
 
+/* `wanted` is more than `length`. */
 static enum mr_result cut_short(struct mr_decoder *decoder, size_t length, size_t wanted)
 {
-	const size_t missing = wanted > length ? wanted - length : 1;
-
 	decoder->pending_count = 0;
 	mr_fail(decoder, MR_STR_026, decoder->offset + length,
-		mr_text("%zu more bytes of the record at 0x%" PRIx64, missing, decoder->offset),
+		mr_text("%zu more bytes of the record at 0x%" PRIx64, wanted - length, decoder->offset),
 		mr_text("end of stream"));
 	return give_up(decoder);
 }
@@ -267,6 +266,7 @@ enum mr_result mr_decode(struct mr_decoder *decoder, const uint8_t *window, size
 	record->offset = decoder->offset;
 	result = decode_functions[decoder->role](decoder, &cursor, record);
 	if (cursor.is_short || result == MR_MORE) {
+		/* not covered: a family that asks for no more than it has; it would be asked again for ever */
 		const size_t wanted = cursor.wanted > length ? cursor.wanted : length + 1;
 
 		if (at_end)
@@ -285,12 +285,9 @@ enum mr_result mr_decode(struct mr_decoder *decoder, const uint8_t *window, size
 }
 
 enum mr_result mr_opaque_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record,
-				uint64_t end, enum mr_rule why)
+				enum mr_rule why)
 {
-	const uint64_t left = end - decoder->offset;
-	const size_t count = left < mr_cursor_left(cursor) ? (size_t)left : mr_cursor_left(cursor);
-
 	record->kind = MR_OPAQUE;
-	record->opaque = (struct mr_opaque){mr_read_bytes(cursor, count), why};
+	record->opaque = (struct mr_opaque){mr_read_bytes(cursor, mr_cursor_left(cursor)), why};
 	return MR_RECORD;
 }

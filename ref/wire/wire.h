@@ -161,7 +161,7 @@ enum mr_result mr_multifd_decode(struct mr_decoder *decoder, struct mr_cursor *c
 enum mr_result mr_return_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record);
 /* Everything that is left, as one record that says why. */
 enum mr_result mr_opaque_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record,
-				uint64_t end, enum mr_rule why);
+				enum mr_rule why);
 
 /* ---- Fields ---- */
 

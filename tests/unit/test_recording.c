@@ -357,7 +357,7 @@ static void check_recording(const char *path)
 	assert_non_null(recording->accel);
 	assert_non_null(recording->backend);
 	assert_non_null(recording->source_status);
-	assert_true(recording->memory_mib >= 16);
+	assert_true(recording->memory_mib >= 4);
 	assert_true(recording->has_source_ram || recording->has_source_pmem);
 	assert_true(recording->has_source_trace);
 	assert_true((recording->channel_count == 0) == recording->has_mapped);
