@@ -3,7 +3,7 @@
 
 enum { PAGE_MAX = 65536, MARGIN = 64, CANARY = 0xc5 };
 
-static uint8_t page[PAGE_MAX + MARGIN], other[PAGE_MAX + MARGIN], out[2 * PAGE_MAX + MARGIN];
+static uint8_t patched[PAGE_MAX + MARGIN], goal[PAGE_MAX + MARGIN], out[2 * PAGE_MAX + MARGIN];
 
 static void demand_canary(const uint8_t *bytes)
 {
@@ -17,12 +17,12 @@ static void decode_input(size_t page_size, struct mr_bytes encoding)
 	size_t checked_at = 0, decoded_at = 0;
 	enum mr_rule checked, decoded;
 
-	memset(page + page_size, CANARY, MARGIN);
+	memset(patched + page_size, CANARY, MARGIN);
 	checked = mr_xbzrle_check(page_size, encoding, &checked_at);
-	decoded = mr_xbzrle_decode(page, page_size, encoding, &decoded_at);
+	decoded = mr_xbzrle_decode(patched, page_size, encoding, &decoded_at);
 	fuzz_demand(checked == decoded && checked_at == decoded_at && decoded_at <= encoding.length);
 	fuzz_demand(checked != MR_NO_RULE || decoded_at == encoding.length);
-	demand_canary(page + page_size);
+	demand_canary(patched + page_size);
 }
 
 /* The two halves of the input are the starts of two pages; what is encoded decodes to the second. */
@@ -31,21 +31,21 @@ static void encode_input(size_t page_size, size_t capacity, struct mr_bytes inpu
 	const size_t half = input.length / 2 < page_size ? input.length / 2 : page_size;
 	long length;
 
-	memset(page, 0, page_size);
-	memset(other, 0, page_size);
+	memset(patched, 0, page_size);
+	memset(goal, 0, page_size);
 	if (half) {
-		memcpy(page, input.data, half);
-		memcpy(other, input.data + half, half);
+		memcpy(patched, input.data, half);
+		memcpy(goal, input.data + half, half);
 	}
 	memset(out + capacity, CANARY, MARGIN);
-	length = mr_xbzrle_encode(page, other, page_size, out, capacity);
+	length = mr_xbzrle_encode(patched, goal, page_size, out, capacity);
 	demand_canary(out + capacity);
 	if (length == MR_XBZRLE_OVERFLOW)
 		return;
 	fuzz_demand(length >= 0 && (size_t)length <= capacity);
 	fuzz_demand(mr_xbzrle_check(page_size, (struct mr_bytes){out, (size_t)length}, NULL) == MR_NO_RULE);
-	fuzz_demand(mr_xbzrle_decode(page, page_size, (struct mr_bytes){out, (size_t)length}, NULL) == MR_NO_RULE);
-	fuzz_demand(memcmp(page, other, page_size) == 0);
+	fuzz_demand(mr_xbzrle_decode(patched, page_size, (struct mr_bytes){out, (size_t)length}, NULL) == MR_NO_RULE);
+	fuzz_demand(memcmp(patched, goal, page_size) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -112,17 +112,16 @@ static uint32_t sum_ways(uint32_t a, uint32_t b)
 	return a + b < MANY ? a + b : MANY;
 }
 
-/* The nearest footer of `id` at or behind `from`: NOT_HERE if there is none. */
-static uint32_t first_node(const struct search *search, uint32_t id, size_t from)
+/* The nearest footer of `id` at or behind `from`: NULL if there is none. */
+static const struct node *first_node(const struct search *search, uint32_t id, size_t from)
 {
 	const struct id_slot *slot = slot_of(search, id);
-	/* not covered: no slot; the id whose footers crowded would have to be that of a header before them */
 	uint32_t at = slot ? slot->first : NOT_HERE;
 
 	/* A footer within the header itself: a header is short, so this loop is. */
-	while (at != NOT_HERE && search->nodes[at].footer < from)
+	while (at < search->node_count && search->nodes[at].footer < from)
 		at = search->nodes[at].next;
-	return at;
+	return at < search->node_count ? &search->nodes[at] : NULL;
 }
 
 static bool add_footer(struct search *search, uint32_t offset)
@@ -146,7 +145,7 @@ static bool add_footer(struct search *search, uint32_t offset)
 	node = &search->nodes[search->node_count];
 	node->footer = offset;
 	node->next = slot->first;
-	node->total = slot->first == NOT_HERE ? ways : sum_ways(ways, search->nodes[slot->first].total);
+	node->total = slot->first < search->node_count ? sum_ways(ways, search->nodes[slot->first].total) : ways;
 	slot->id = id;
 	slot->first = search->node_count++;
 	/* Half of the slots stay free because a footer takes five bytes and there is a slot for every two. */
@@ -156,8 +155,9 @@ static bool add_footer(struct search *search, uint32_t offset)
 static uint8_t ways_from(const struct search *search, size_t at)
 {
 	const struct mr_bytes stretch = search->stretch;
-	uint32_t id, node;
+	const struct node *node;
 	size_t length;
+	uint32_t id;
 	bool is_run;
 
 	if (stretch.data[at] == TYPE_EOF)
@@ -165,7 +165,7 @@ static uint8_t ways_from(const struct search *search, size_t at)
 	length = full_header(stretch, at, &id);
 	if (length) {
 		node = first_node(search, id, at + length);
-		return node == NOT_HERE ? 0 : (uint8_t)search->nodes[node].total;
+		return node ? (uint8_t)node->total : 0;
 	}
 	length = plain_command(stretch, at, &is_run);
 	if (length && at + length == stretch.length)
@@ -196,18 +196,19 @@ static enum mr_chain_result collect(const struct search *search, struct mr_chain
 	chain->count = 0;
 	while (at < stretch.length && stretch.data[at] != TYPE_EOF) {
 		uint32_t id;
-		size_t length = full_header(stretch, at, &id);
+		const size_t length = full_header(stretch, at, &id);
+		const struct node *node = length ? first_node(search, id, at + length) : NULL;
 		bool is_run;
 
-		if (!length) {
+		if (!node) {
 			at += plain_command(stretch, at, &is_run);
 			continue;
 		}
 		if (chain->count == chain->capacity)
 			return MR_CHAIN_LIMIT;
-		const uint32_t footer = search->nodes[first_node(search, id, at + length)].footer;
-		chain->devices[chain->count++] = (struct mr_device_end){at + length, footer, MR_DELIMITED_BY_CHAIN};
-		at = (size_t)footer + FOOTER_SIZE;
+		chain->devices[chain->count++] =
+			(struct mr_device_end){at + length, node->footer, MR_DELIMITED_BY_CHAIN};
+		at = (size_t)node->footer + FOOTER_SIZE;
 	}
 	chain->end = stretch.length;
 	return MR_CHAIN_FOUND;

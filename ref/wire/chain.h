@@ -34,7 +34,8 @@ bool mr_chain_follow(struct mr_bytes stretch, bool footers, const struct mr_devi
  * there is none. `at_end`: the stretch reaches the end of the stream.
  */
 size_t mr_chain_footer(struct mr_bytes stretch, uint32_t id, bool at_end);
-/* The description at the end of a stretch that reaches the end of its stream: offset of its end mark 00, or SIZE_MAX.
+/*
+ * The description at the end of a stretch that reaches the end of its stream: offset of its end mark 00, or SIZE_MAX.
  */
 size_t mr_chain_find_description(struct mr_bytes stretch, struct mr_bytes *json);
 /* The same for one that the stream goes on behind, as COLO does: the next that begins at or behind `from`. */

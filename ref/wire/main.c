@@ -387,7 +387,7 @@ static enum mr_result enter_rest(struct mr_decoder *decoder, struct mr_cursor *c
 {
 	decoder->state = AT_REST;
 	decoder->rest_rule = why;
-	return mr_opaque_decode(decoder, cursor, record, why);
+	return mr_opaque_decode(cursor, record, why);
 }
 
 /* ---- Bodies that are not read here ---- */

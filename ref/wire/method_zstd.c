@@ -69,7 +69,7 @@ static bool zstd_compress_page(struct zstd_state *state, ZSTD_outBuffer *out, co
 
 	do {
 		pending = ZSTD_compressStream2(state->out, out, &in, directive);
-		/* not covered: an error without a lack of memory, and a call that leaves both input and room */
+		/* not covered: a call that leaves both input and room, hence a second round */
 		if (ZSTD_isError(pending))
 			return false;
 		if (in.pos == in.size && (pending == 0 || directive == ZSTD_e_continue))
@@ -141,7 +141,7 @@ static const char *zstd_decompress_tail(struct zstd_state *state, ZSTD_inBuffer 
 	ZSTD_outBuffer out = {&surplus, sizeof(surplus), 0};
 	size_t before;
 
-	/* each call ends at the end of a frame at the latest, hence the loop */
+	/* each call ends at the end of a frame at the latest, hence the loop; not covered: bytes that no call takes */
 	do {
 		size_t result;
 

@@ -146,7 +146,8 @@ static enum mr_result check_name(struct mr_decoder *decoder, const struct mr_mul
 	return MR_RECORD;
 }
 
-/* Counts the offsets that break one rule, so that a packet yields one finding for each rule and not one for each page.
+/*
+ * Counts the offsets that break one rule, so that a packet yields one finding for each rule and not one for each page.
  */
 struct offset_breach {
 	uint32_t count, index;
@@ -161,6 +162,7 @@ static void add_breach(struct offset_breach *breach, uint32_t index, uint64_t of
 	}
 }
 
+/* At least one offset broke the rule. */
 static void note_breach(struct mr_decoder *decoder, enum mr_rule rule, const struct offset_breach *breach,
 			struct mr_text expected)
 {
@@ -168,7 +170,7 @@ static void note_breach(struct mr_decoder *decoder, enum mr_rule rule, const str
 		mr_note(decoder, rule, decoder->offset, expected,
 			mr_text("offset[%" PRIu32 "] 0x%" PRIx64 " and %" PRIu32 " more", breach->index, breach->offset,
 				breach->count - 1));
-	else if (breach->count == 1)
+	else
 		mr_note(decoder, rule, decoder->offset, expected,
 			mr_text("offset[%" PRIu32 "] 0x%" PRIx64, breach->index, breach->offset));
 }
@@ -331,7 +333,7 @@ static enum mr_result decode_packet(struct mr_decoder *decoder, struct mr_cursor
 
 enum mr_result mr_multifd_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record)
 {
-	uint32_t version, flags;
+	uint32_t version = 0, flags;
 	enum mr_result result;
 
 	if (!decoder->init_seen)

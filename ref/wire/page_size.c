@@ -15,7 +15,7 @@ uint32_t mr_described_page_size(struct mr_bytes stream)
 	json_int_t size;
 	json_t *root;
 
-	if (mr_chain_find_description(stream, &json) == SIZE_MAX || json.length > MR_DESCRIPTION_MAX)
+	if (mr_chain_find_description(stream, &json) == SIZE_MAX)
 		return 0;
 	root = json_loadb((const char *)json.data, json.length, 0, NULL);
 	size = json_integer_value(json_object_get(root, "page_size"));

@@ -95,7 +95,7 @@ static void check_request(struct mr_decoder *decoder, const struct mr_return_mes
 		mr_note(decoder, MR_RP_008, decoder->offset, mr_text("a listed block"), mr_text_name(message->block));
 	if (listed && length != page)
 		note_request(decoder, message, mr_text("one host page, 0x%" PRIx64 " bytes", page));
-	else if (start % page != 0 || length % page != 0 || length == 0)
+	else if (length == 0 || start % page != 0 || length % page != 0)
 		note_request(decoder, message, mr_text("a multiple of 0x%" PRIx64 " bytes", page));
 	else if (listed && (start > block->used_length || block->used_length - start < length))
 		note_request(decoder, message, mr_text("a page within 0x%" PRIx64 " bytes", block->used_length));

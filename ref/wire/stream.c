@@ -16,7 +16,7 @@ static enum mr_result preempt_decode(struct mr_decoder *decoder, struct mr_curso
 		mr_note(decoder, MR_STR_021, decoder->offset, mr_text("the end of the stream"),
 			mr_text("byte %02x", *cursor->at));
 	decoder->rest_rule = MR_STR_021;
-	return mr_opaque_decode(decoder, cursor, record, MR_STR_021);
+	return mr_opaque_decode(cursor, record, MR_STR_021);
 }
 
 static decode_function *const decode_functions[MR_ROLE_COUNT] = {
@@ -284,8 +284,7 @@ enum mr_result mr_decode(struct mr_decoder *decoder, const uint8_t *window, size
 	return MR_RECORD;
 }
 
-enum mr_result mr_opaque_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record,
-				enum mr_rule why)
+enum mr_result mr_opaque_decode(struct mr_cursor *cursor, struct mr_record *record, enum mr_rule why)
 {
 	record->kind = MR_OPAQUE;
 	record->opaque = (struct mr_opaque){mr_read_bytes(cursor, mr_cursor_left(cursor)), why};

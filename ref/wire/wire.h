@@ -96,10 +96,10 @@ static inline struct mr_bytes mr_read_bytes(struct mr_cursor *cursor, size_t cou
 	return (struct mr_bytes){at, at ? count : 0};
 }
 
-/* True if a handler's name is `text` as receivers compare it: up to its first NUL (STR-024). */
+/* True if a handler's name, which is not empty, is `text` as receivers compare it: up to its first NUL (STR-024). */
 static inline bool mr_name_is(struct mr_bytes name, const char *text)
 {
-	const uint8_t *nul = name.length ? memchr(name.data, 0, name.length) : NULL;
+	const uint8_t *nul = memchr(name.data, 0, name.length);
 
 	return mr_bytes_equal_string((struct mr_bytes){name.data, nul ? (size_t)(nul - name.data) : name.length}, text);
 }
@@ -160,8 +160,7 @@ enum mr_result mr_ram_block_decode(struct mr_decoder *decoder, struct mr_cursor 
 enum mr_result mr_multifd_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record);
 enum mr_result mr_return_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record);
 /* Everything that is left, as one record that says why. */
-enum mr_result mr_opaque_decode(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record,
-				enum mr_rule why);
+enum mr_result mr_opaque_decode(struct mr_cursor *cursor, struct mr_record *record, enum mr_rule why);
 
 /* ---- Fields ---- */
 

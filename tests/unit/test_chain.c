@@ -1,4 +1,5 @@
-/* test_chain.c: where device sections end: by a description, by the one chain that fits, by the next plausible footer.
+/*
+ * test_chain.c: where device sections end: by a description, by the one chain that fits, by the next plausible footer.
  */
 #include "observe.h"
 

@@ -2,11 +2,11 @@
 #include "wire_support.h"
 
 #define BYTES(...) ((struct mr_bytes){(const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__})})
-#define MAIN	   BYTES(0x51, 0x45, 0x56, 0x4d)
-#define MULTIFD	   BYTES(0x11, 0x22, 0x33, 0x44)
-#define COMMAND	   BYTES(0x08, 0x00, 0x0a, 0x00)
-#define PAGE	   BYTES(0x00, 0x00, 0x00, 0x00)
-#define NOTHING	   ((struct mr_bytes){NULL, 0})
+#define MAIN       BYTES(0x51, 0x45, 0x56, 0x4d)
+#define MULTIFD    BYTES(0x11, 0x22, 0x33, 0x44)
+#define COMMAND    BYTES(0x08, 0x00, 0x0a, 0x00)
+#define PAGE       BYTES(0x00, 0x00, 0x00, 0x00)
+#define NOTHING    ((struct mr_bytes){NULL, 0})
 
 static void expect_role(struct mr_channel_census *census, struct mr_bytes first, enum mr_role role, bool agrees)
 {

@@ -55,7 +55,8 @@ static void windows_make_no_difference(void **state)
 
 /* ---- Ends ---- */
 
-/* Whether a stream may end at `length`: behind the end mark, elsewhere than on a main channel between any two records.
+/*
+ * Whether a stream may end at `length`: behind the end mark, elsewhere than on a main channel between any two records.
  */
 static bool may_end(const struct observation *full, enum mr_role role, size_t length)
 {
