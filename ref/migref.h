@@ -32,7 +32,7 @@ extern "C" {
 
 #define MR_VERSION "0.1.0"
 
-/* ---- Bytes --------------------------------------------------------------------------------------------------- */
+/* ---- Bytes ------------------------------------------------------------------------------------------------------- */
 
 /* A run of bytes that belongs to somebody else; valid as long as the window it points into. */
 struct mr_bytes {
@@ -60,7 +60,7 @@ enum {
 	MR_ZSTD_WINDOW_LOG_MAX = 27, /* a zstd payload may ask for no larger window (MFD-027) */
 };
 
-/* ---- Rules and findings --------------------------------------------------------------------------------------- */
+/* ---- Rules and findings ------------------------------------------------------------------------------------------ */
 
 /*
  * What a breach of a rule makes of a stream, mildest first. An acceptable stream breaks a rule, yet a conforming
@@ -108,7 +108,7 @@ struct mr_finding {
 /* Called for each finding, in the order of the stream. */
 typedef void mr_report_function(void *argument, const struct mr_finding *finding);
 
-/* ---- Profiles -------------------------------------------------------------------------------------------------- */
+/* ---- Profiles ---------------------------------------------------------------------------------------------------- */
 
 /* What distinguishes the releases of QEMU, a switch each; SPEC.md has the table. */
 enum mr_switch {
@@ -130,7 +130,8 @@ struct mr_profile {
  * a release from 2.5 to 11.1; the profile is then unknown.
  */
 int mr_profile_init(struct mr_profile *profile, const char *release);
-/* Applies the compatibility properties of a machine type ("pc-i440fx-7.2"); a name without a version changes nothing.
+/*
+ * Applies the compatibility properties of a machine type ("pc-i440fx-7.2"); a name without a version changes nothing.
  */
 void mr_profile_apply_machine(struct mr_profile *profile, const char *machine);
 /* Sets a switch by its property name ("multifd-flush-after-each-section"). Returns 0, or -1 if there is none. */
@@ -145,7 +146,7 @@ struct mr_switch_row {
 };
 const struct mr_switch_row *mr_profile_row(enum mr_switch which);
 
-/* ---- Context and session --------------------------------------------------------------------------------------- */
+/* ---- Context and session ----------------------------------------------------------------------------------------- */
 
 /* Capabilities that change what stands in a stream. */
 enum mr_capability {
@@ -240,12 +241,12 @@ const struct mr_block *mr_session_find_block(const struct mr_session *session, s
 /* Entries of a multifd packet: 524288 / target page size (MFD-012). */
 uint32_t mr_session_packet_pages(const struct mr_session *session);
 /*
- * The target page size, bytes, that the description at the end of a whole main stream states; 0 if there is none. Targets
- * whose smallest page is not 4 KiB tell it nowhere else (STR-007): give it to the session before decoding.
+ * The target page size, bytes, that the description at the end of a whole main stream states; 0 if there is none.
+ * Targets whose smallest page is not 4 KiB tell it nowhere else (STR-007): give it to the session before decoding.
  */
 uint32_t mr_described_page_size(struct mr_bytes stream);
 
-/* ---- Records ---------------------------------------------------------------------------------------------------- */
+/* ---- Records ----------------------------------------------------------------------------------------------------- */
 
 /* What a connection is for. The two directions of one connection are decoded by two decoders. */
 enum mr_role {
@@ -460,7 +461,8 @@ struct mr_ram_bitmap {
 	struct mr_bytes padding; /* at most MR_MAPPED_PIECE bytes, without meaning */
 };
 
-/* A piece of a block's pages in a mapped-ram file; what stands in the place of a page without a set bit has no meaning.
+/*
+ * A piece of a block's pages in a mapped-ram file; what stands in the place of a page without a set bit has no meaning.
  */
 struct mr_ram_pages {
 	uint32_t block;       /* index in the session */
@@ -602,7 +604,9 @@ struct mr_decoder {
 	/* private to the decoders from here on */
 	unsigned state;
 	unsigned resume_state; /* of the outer stream while a package is read */
-	bool failed, in_package, ended, first_section_seen;
+	bool failed, in_package, ended, first_section_seen, init_seen;
+	bool requested; /* return path: a block was named */
+	bool device_resolved;
 	uint64_t package_end;
 	uint64_t resume_device_limit; /* of the outer stream while a package is read */
 	enum mr_rule rest_rule;       /* why the rest is opaque; MR_NO_RULE: nobody was told yet */
@@ -612,13 +616,10 @@ struct mr_decoder {
 	uint32_t hole_block;          /* mapped-ram: block whose bitmap and pages are at hand */
 	uint64_t hole_bitmap, hole_bitmap_end, hole_pages, hole_end; /* their places, offsets in the channel */
 	uint32_t last_block;                                         /* for CONTINUE; UINT32_MAX: none */
-	bool requested;                                              /* return path: a block was named */
 	uint32_t requested_block;
 	uint64_t device_limit; /* end of the stretch that was resolved */
 	uint32_t device_count, device_next;
 	uint32_t resolve_count; /* stretches that were resolved */
-	bool device_resolved;
-	bool init_seen;
 	uint32_t pending_count;
 	struct mr_finding pending[MR_PENDING_FINDINGS];
 	struct mr_device_end devices[MR_DEVICES_MAX];
@@ -632,8 +633,7 @@ void mr_decoder_init(struct mr_decoder *decoder, struct mr_session *session, enu
 enum mr_result mr_decode(struct mr_decoder *decoder, const uint8_t *window, size_t length, bool at_end,
 			 struct mr_record *record);
 
-/* ---- Fields and encoding ------------------------------------------------------------------------------------------
- */
+/* ---- Fields and encoding ----------------------------------------------------------------------------------------- */
 
 enum mr_field_type {
 	MR_FIELD_NUMBER, /* big-endian, `length` bytes; shown in decimal */
@@ -666,8 +666,7 @@ uint64_t mr_encoded_length(const struct mr_record *record);
 /* Writes the record from its fields. Returns the bytes written, or 0 if they do not fit into `capacity`. */
 size_t mr_encode(const struct mr_record *record, uint8_t *out, size_t capacity);
 
-/* ---- Device sections -----------------------------------------------------------------------------------------------
- */
+/* ---- Device sections --------------------------------------------------------------------------------------------- */
 
 enum {
 	MR_LAYOUT_MAX = 1 << 20,  /* entries of a description */
@@ -709,8 +708,8 @@ struct mr_layout {
 	uint64_t type_size; /* what the type has, if `size` is something else; else 0 */
 	enum mr_value value;
 	bool has_version;
-	bool listed;   /* array_len or index is given */
-	bool in_array; /* element or elements of an array, alone or with neighbours of the same name */
+	bool listed;                  /* array_len or index is given */
+	bool in_array;                /* element or elements of an array, alone or with neighbours of the same name */
 	bool array_first, array_last; /* of these neighbours */
 	bool opened;                  /* a struct: its members take exactly its size */
 	const char *name;             /* of a device: idstr; of a subsection: as on the wire */
@@ -753,13 +752,13 @@ long mr_description_sizes(struct mr_bytes json, struct mr_device_size *sizes, si
 
 enum mr_device_event {
 	MR_DEVICE_FIELD,
-	MR_DEVICE_ARRAY,          /* the next fields or structs are its elements */
+	MR_DEVICE_ARRAY, /* the next fields or structs are its elements */
 	MR_DEVICE_ARRAY_END,
 	MR_DEVICE_STRUCT,
 	MR_DEVICE_STRUCT_END,
-	MR_DEVICE_SUBSECTION,     /* `bytes` are its header */
+	MR_DEVICE_SUBSECTION, /* `bytes` are its header */
 	MR_DEVICE_SUBSECTION_END,
-	MR_DEVICE_REST,           /* bytes that the description does not describe */
+	MR_DEVICE_REST, /* bytes that the description does not describe */
 };
 
 /* One thing in the body of a device section. */
@@ -785,8 +784,7 @@ typedef void mr_device_visitor(void *argument, const struct mr_device_item *item
 bool mr_device_visit(const struct mr_layout *device, struct mr_bytes body, mr_device_visitor *visit,
 		     mr_report_function *report, void *argument);
 
-/* ---- RAM content
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- RAM content ------------------------------------------------------------------------------------------------- */
 
 /* Result of mr_xbzrle_encode(). */
 enum { MR_XBZRLE_SAME = 0, MR_XBZRLE_OVERFLOW = -1 };
@@ -854,8 +852,7 @@ enum mr_rule mr_page_inflate(struct mr_bytes data, uint8_t *page, size_t page_si
 /* Deflates one page as QEMU's compress threads do: one complete zlib stream. Returns the length, 0 on failure. */
 size_t mr_page_deflate(const uint8_t *page, size_t page_size, int level, uint8_t *out, size_t capacity);
 
-/* ---- multifd methods
- * --------------------------------------------------------------------------------------------------- */
+/* ---- multifd methods --------------------------------------------------------------------------------------------- */
 
 /*
  * A method of sending page contents: how the payload of a packet is made from pages and back. The state of a direction
@@ -888,8 +885,7 @@ const struct mr_multifd_method *mr_multifd_method_by_name(const char *name);
 /* All methods, by index from 0; NULL behind the last. */
 const struct mr_multifd_method *mr_multifd_method_at(size_t index);
 
-/* ---- Channels
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- Channels ---------------------------------------------------------------------------------------------------- */
 
 /* What is known of the connections accepted so far, for telling the next one's role (CHN-001). */
 struct mr_channel_census {
@@ -906,8 +902,7 @@ struct mr_channel_census {
  */
 bool mr_channel_identify(struct mr_channel_census *census, struct mr_bytes first, enum mr_role *role);
 
-/* ---- Checking
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- Checking ---------------------------------------------------------------------------------------------------- */
 
 struct mr_checker;
 

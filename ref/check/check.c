@@ -1,4 +1,5 @@
-/* check.c: the checker's frame: channels and their ends, which part looks at which record, how findings are reported.
+/*
+ * check.c: the checker's frame: channels and their ends, which part looks at which record, how findings are reported.
  */
 #include "check.h"
 

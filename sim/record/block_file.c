@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,18 +40,6 @@ struct mr_block_files {
 	uint8_t *zeros; /* a page of the largest size, never written */
 };
 
-__attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
-						      ...)
-{
-	va_list arguments;
-
-	fault->rule = rule;
-	va_start(arguments, format);
-	vsnprintf(fault->text, sizeof(fault->text), format, arguments);
-	va_end(arguments);
-	return -1;
-}
-
 /* ---- Names ---- */
 
 static void plain_name(const struct mr_block *block, char name[MR_NAME_MAX + 1])
@@ -60,7 +47,9 @@ static void plain_name(const struct mr_block *block, char name[MR_NAME_MAX + 1])
 	for (size_t i = 0; i < block->name_length; i++) {
 		const unsigned char byte = (unsigned char)block->name[i];
 
-		name[i] = byte <= 0x20 || byte > 0x7e || byte == '/' ? '_' : (char)byte;
+		name[i] = block->name[i];
+		if (byte <= 0x20 || byte > 0x7e || byte == '/')
+			name[i] = '_';
 	}
 	name[block->name_length] = '\0';
 	if (name[0] == '.')
@@ -355,7 +344,7 @@ static int put_encoded_page(struct mr_block_files *files, const struct mr_record
 	mr_memory_mark(files->memory, page->block, page->address);
 	if (length && put(files, page->block, page->address, room, length) < 0)
 		return -1;
-	return rule == MR_NO_RULE ? 0 : fail(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
+	return rule == MR_NO_RULE ? 0 : mr_fault_set(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
 }
 
 static int apply_page(struct mr_block_files *files, const struct mr_record *record, bool stays, struct mr_fault *fault)
@@ -363,9 +352,8 @@ static int apply_page(struct mr_block_files *files, const struct mr_record *reco
 	const struct mr_ram_page *page = &record->page;
 	const uint8_t *bytes;
 
-	if (!mr_memory_page(files->memory, page->block, page->address))
-		return fail(fault, MR_RAM_010, "0x%" PRIx64 " is outside block %.40s", page->address,
-			    files->memory->session->blocks[page->block].name);
+	if (!mr_memory_record_page(files->memory, page, fault))
+		return -1;
 	if (record->kind == MR_RAM_ZERO)
 		return put_zero_page(files, page->block, page->address, page->fill);
 	if (record->kind != MR_RAM_PAGE)
@@ -401,12 +389,9 @@ static int apply_packet(struct mr_block_files *files, struct mr_packet_codec *co
 {
 	if (packet->block == UINT32_MAX)
 		return 0;
-	for (uint32_t i = 0; i < packet->normal_pages + packet->zero_pages; i++) {
-		const uint64_t address = mr_multifd_offset(packet, i);
-
-		if (!mr_memory_page(files->memory, packet->block, address))
-			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
-	}
+	for (uint32_t i = 0; i < packet->normal_pages + packet->zero_pages; i++)
+		if (!mr_memory_packet_page(files->memory, packet, i, fault))
+			return -1;
 	for (uint32_t i = 0; i < packet->zero_pages; i++)
 		if (put_zero_page(files, packet->block, mr_multifd_offset(packet, packet->normal_pages + i), 0) < 0)
 			return -1;
@@ -417,40 +402,26 @@ static int apply_packet(struct mr_block_files *files, struct mr_packet_codec *co
 
 static int discard(struct mr_block_files *files, const struct mr_command *command, struct mr_fault *fault)
 {
-	const struct mr_block *named = mr_session_find_block(files->memory->session, command->block);
-	const uint32_t page_size = files->memory->session->target_page_size;
-	struct mr_memory_block *block = named ? &files->memory->blocks[named->index] : NULL;
+	struct mr_memory *memory = files->memory;
+	struct mr_memory_block *block = mr_memory_discard_block(memory, command, fault);
 
-	if (!block || !block->data)
-		return fail(fault, MR_CMD_011, "no such block");
+	if (!block)
+		return -1;
 	for (uint32_t i = 0; i < command->range_count; i++) {
-		uint64_t start, length;
+		struct mr_page_range pages;
 
-		mr_discard_range(command, i, &start, &length);
-		if (start > block->size || length > block->size - start || start % page_size || length % page_size)
-			return fail(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
-				    length);
-		if (mr_memory_count_discard(files->memory, length / page_size, fault) < 0)
+		if (mr_memory_discard_pages(memory, block, command, i, &pages, fault) < 0 ||
+		    erase(files, (uint32_t)(block - memory->blocks), pages.first, pages.first + pages.count) < 0)
 			return -1;
-		if (erase(files, named->index, start / page_size, (start + length) / page_size) < 0)
-			return -1;
-		mr_bitmap_clear(block->received, start / page_size, length / page_size);
+		mr_bitmap_clear(block->received, pages.first, pages.count);
 	}
 	return 0;
-}
-
-static struct mr_memory_block *find_block(struct mr_block_files *files, uint32_t index, struct mr_fault *fault)
-{
-	if (index < files->memory->count && files->memory->blocks[index].data)
-		return &files->memory->blocks[index];
-	fail(fault, MR_RAM_009, "a block that is not there");
-	return NULL;
 }
 
 /* The pages that the bitmap is about begin anew, so that what it makes zero needs no writing. */
 static int apply_bitmap(struct mr_block_files *files, const struct mr_ram_bitmap *bitmap, struct mr_fault *fault)
 {
-	const struct mr_memory_block *block = find_block(files, bitmap->block, fault);
+	const struct mr_memory_block *block = mr_memory_block_at(files->memory, bitmap->block, fault);
 	const uint64_t first = bitmap->first_page, behind = first + bitmap->bits.length * 8;
 
 	if (!block)
@@ -465,7 +436,7 @@ static int apply_pages(struct mr_block_files *files, const struct mr_ram_pages *
 		       struct mr_fault *fault)
 {
 	const uint32_t page_size = files->memory->session->target_page_size;
-	struct mr_memory_block *block = find_block(files, pages->block, fault);
+	struct mr_memory_block *block = mr_memory_block_at(files->memory, pages->block, fault);
 
 	if (!block)
 		return -1;
@@ -517,7 +488,7 @@ int mr_block_files_apply(struct mr_block_files *files, struct mr_packet_codec *c
 	const int status = files->error ? -1 : apply(files, codec, record, stays, fault);
 
 	if (files->error)
-		return fail(fault, MR_NO_RULE, "%s", strerror(files->error));
+		return mr_fault_set(fault, MR_NO_RULE, "%s", strerror(files->error));
 	return status;
 }
 

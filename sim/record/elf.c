@@ -128,12 +128,14 @@ static void find_blocks(struct layout *layout)
 
 static int add(struct layout *layout, uint64_t address, uint32_t block, uint64_t offset, uint64_t size)
 {
-	struct mr_elf_segment *last = layout->count ? &layout->segments[layout->count - 1] : NULL;
+	if (layout->count) {
+		struct mr_elf_segment *last = &layout->segments[layout->count - 1];
 
-	if (last && last->block == block && last->address + last->size == address &&
-	    last->offset + last->size == offset) {
-		last->size += size;
-		return 0;
+		if (last->block == block && last->address + last->size == address &&
+		    last->offset + last->size == offset) {
+			last->size += size;
+			return 0;
+		}
 	}
 	if (size == 0)
 		return 0;

@@ -4,6 +4,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -173,10 +174,9 @@ static int decompress_some(struct mr_input *input)
 		input->compressed_start += in.pos;
 		input->end += out.pos;
 		if (ZSTD_isError(rest))
-			return fail(
-				input, "not readable as zstd after byte %llu: %s",
-				(unsigned long long)(input->taken - input->compressed_end + input->compressed_start),
-				ZSTD_getErrorName(rest));
+			return fail(input, "not readable as zstd after byte %" PRIu64 ": %s",
+				    input->taken - input->compressed_end + input->compressed_start,
+				    ZSTD_getErrorName(rest));
 		input->frame_open = rest != 0;
 		input->flush_pending = rest != 0 && out.pos == out.size;
 	}

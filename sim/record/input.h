@@ -1,5 +1,4 @@
-/* A source of bytes (file, pipe, zstd-compressed or not) seen through a window that moves forward.
- */
+/* A source of bytes (file, pipe, zstd-compressed or not) seen through a window that moves forward. */
 #ifndef MR_RECORD_INPUT_H
 #define MR_RECORD_INPUT_H
 

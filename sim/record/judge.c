@@ -49,7 +49,8 @@ static void report(void *argument, const struct mr_finding *finding)
 	take_finding(judge->judgement, &milder);
 }
 
-/* The channel that the next record will come from is known only afterwards; the end of a main channel is what matters.
+/*
+ * The channel that the next record will come from is known only afterwards; the end of a main channel is what matters.
  */
 static void allow_cuts(struct judge *judge)
 {

@@ -1,20 +1,9 @@
 /* mapped.c: guest memory from the bitmaps and pages of a mapped-ram file. */
 #include "sim/record/mapped.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { WORD_BITS = 64, WORD_BYTES = 8 };
-
-static struct mr_memory_block *block_of(struct mr_memory *memory, uint32_t index, struct mr_fault *fault)
-{
-	if (index < memory->count && memory->blocks[index].data)
-		return &memory->blocks[index];
-	fault->rule = MR_RAM_009;
-	snprintf(fault->text, sizeof(fault->text), "a block that is not there");
-	return NULL;
-}
 
 static uint64_t word_at(const uint8_t *bytes)
 {
@@ -42,7 +31,7 @@ int mr_mapped_apply_bitmap(struct mr_memory *memory, const struct mr_ram_bitmap 
 
 	if (bitmap->bits.length == 0)
 		return 0;
-	block = block_of(memory, bitmap->block, fault);
+	block = mr_memory_block_at(memory, bitmap->block, fault);
 	if (!block)
 		return -1;
 	for (size_t at = 0; at + WORD_BYTES <= bitmap->bits.length; at += WORD_BYTES) {
@@ -62,7 +51,7 @@ int mr_mapped_apply_bitmap(struct mr_memory *memory, const struct mr_ram_bitmap 
 int mr_mapped_apply_pages(struct mr_memory *memory, const struct mr_ram_pages *pages, struct mr_fault *fault)
 {
 	const uint32_t page_size = memory->session->target_page_size;
-	struct mr_memory_block *block = block_of(memory, pages->block, fault);
+	struct mr_memory_block *block = mr_memory_block_at(memory, pages->block, fault);
 
 	if (!block)
 		return -1;

@@ -14,8 +14,7 @@ enum {
 	POPULATE_MAX = 64, /* pages asked of the kernel at once */
 };
 
-__attribute__((format(printf, 3, 4))) static int fail(struct mr_fault *fault, enum mr_rule rule, const char *format,
-						      ...)
+int mr_fault_set(struct mr_fault *fault, enum mr_rule rule, const char *format, ...)
 {
 	va_list arguments;
 
@@ -60,7 +59,7 @@ static int map_block(struct mr_memory *memory, const struct mr_ram_block *entry,
 	unmap_block(block);
 	if (entry->used_length == 0 || entry->used_length > SIZE_MAX / 2)
 		return entry->used_length
-			       ? fail(fault, MR_STR_027, "a block of 0x%" PRIx64 " bytes", entry->used_length)
+			       ? mr_fault_set(fault, MR_STR_027, "a block of 0x%" PRIx64 " bytes", entry->used_length)
 			       : 0;
 	block->pages = (entry->used_length + memory->session->target_page_size - 1) / memory->session->target_page_size;
 	data = mmap(NULL, (size_t)entry->used_length, PROT_READ | PROT_WRITE,
@@ -71,7 +70,8 @@ static int map_block(struct mr_memory *memory, const struct mr_ram_block *entry,
 		if (data != MAP_FAILED)
 			munmap(data, (size_t)entry->used_length);
 		unmap_block(block);
-		return fail(fault, MR_STR_027, "no memory for a block of 0x%" PRIx64 " bytes", entry->used_length);
+		return mr_fault_set(fault, MR_STR_027, "no memory for a block of 0x%" PRIx64 " bytes",
+				    entry->used_length);
 	}
 	madvise(data, (size_t)entry->used_length, memory->huge_pages ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	block->data = data;
@@ -140,6 +140,35 @@ uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t addre
 	return page_at(memory, index, address);
 }
 
+struct mr_memory_block *mr_memory_block_at(struct mr_memory *memory, uint32_t index, struct mr_fault *fault)
+{
+	if (index < memory->count && memory->blocks[index].data)
+		return &memory->blocks[index];
+	mr_fault_set(fault, MR_RAM_009, "a block that is not there");
+	return NULL;
+}
+
+uint8_t *mr_memory_record_page(struct mr_memory *memory, const struct mr_ram_page *page, struct mr_fault *fault)
+{
+	uint8_t *at = page_at(memory, page->block, page->address);
+
+	if (!at)
+		mr_fault_set(fault, MR_RAM_010, "0x%" PRIx64 " is outside block %.40s", page->address,
+			     memory->session->blocks[page->block].name);
+	return at;
+}
+
+uint8_t *mr_memory_packet_page(struct mr_memory *memory, const struct mr_multifd_packet *packet, uint32_t i,
+			       struct mr_fault *fault)
+{
+	const uint64_t address = mr_multifd_offset(packet, i);
+	uint8_t *at = page_at(memory, packet->block, address);
+
+	if (!at)
+		mr_fault_set(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
+	return at;
+}
+
 /* Receivers take unaligned offsets too (MFD-019); then two pages are no longer known to be zero. */
 static void mark(struct mr_memory *memory, uint32_t index, uint64_t address)
 {
@@ -176,13 +205,12 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 {
 	const struct mr_ram_page *page = &record->page;
 	const uint32_t page_size = memory->session->target_page_size;
-	uint8_t *at = page_at(memory, page->block, page->address);
+	uint8_t *at = mr_memory_record_page(memory, page, fault);
 	enum mr_rule rule = MR_NO_RULE;
 	size_t done;
 
 	if (!at)
-		return fail(fault, MR_RAM_010, "0x%" PRIx64 " is outside block %.40s", page->address,
-			    memory->session->blocks[page->block].name);
+		return -1;
 	switch (record->kind) {
 	case MR_RAM_PAGE:
 		populate(memory, &memory->blocks[page->block], page_number(memory, page->address));
@@ -199,26 +227,47 @@ static int apply_page(struct mr_memory *memory, const struct mr_record *record, 
 		break;
 	}
 	mark(memory, page->block, page->address);
-	return rule == MR_NO_RULE ? 0 : fail(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
+	return rule == MR_NO_RULE ? 0 : mr_fault_set(fault, rule, "page 0x%" PRIx64 " does not decode", page->address);
 }
 
-int mr_memory_count_discard(struct mr_memory *memory, uint64_t pages, struct mr_fault *fault)
+struct mr_memory_block *mr_memory_discard_block(struct mr_memory *memory, const struct mr_command *command,
+						struct mr_fault *fault)
 {
-	memory->discarded += pages;
+	const struct mr_block *named = mr_session_find_block(memory->session, command->block);
+
+	if (named && named->index < memory->count && memory->blocks[named->index].data)
+		return &memory->blocks[named->index];
+	mr_fault_set(fault, MR_CMD_011, "no such block");
+	return NULL;
+}
+
+int mr_memory_discard_pages(struct mr_memory *memory, const struct mr_memory_block *block,
+			    const struct mr_command *command, uint32_t i, struct mr_page_range *pages,
+			    struct mr_fault *fault)
+{
+	const uint32_t page_size = memory->session->target_page_size;
+	uint64_t start, length;
+
+	mr_discard_range(command, i, &start, &length);
+	if (start > block->size || length > block->size - start || start % page_size || length % page_size)
+		return mr_fault_set(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
+				    length);
+	*pages = (struct mr_page_range){start / page_size, length / page_size};
+	memory->discarded += pages->count;
 	if (memory->discarded > MR_MEMORY_DISCARDED_MAX)
-		return fail(fault, MR_STR_027, "discards of more than 2^33 pages together");
+		return mr_fault_set(fault, MR_STR_027, "discards of more than 2^33 pages together");
 	return 0;
 }
 
 /*
- * Empties `count` pages from `first` on. Only what was written is written again: a range may be as large as the block,
- * whose untouched memory is to stay untouched.
+ * Empties pages. Only what was written is written again: a range may be as large as the block, whose untouched memory
+ * is to stay untouched.
  */
-static void empty_pages(const struct mr_memory *memory, struct mr_memory_block *block, uint64_t first, uint64_t count)
+static void empty_pages(const struct mr_memory *memory, struct mr_memory_block *block, struct mr_page_range pages)
 {
 	const uint64_t page_size = memory->session->target_page_size;
-	const uint64_t end = first + count;
-	uint64_t page = mr_bitmap_next_set(block->touched, end, first);
+	const uint64_t end = pages.first + pages.count;
+	uint64_t page = mr_bitmap_next_set(block->touched, end, pages.first);
 
 	while (page < end) {
 		const uint64_t behind = mr_bitmap_next_clear(block->touched, end, page);
@@ -226,7 +275,7 @@ static void empty_pages(const struct mr_memory *memory, struct mr_memory_block *
 		memset(block->data + page * page_size, 0, (size_t)((behind - page) * page_size));
 		page = mr_bitmap_next_set(block->touched, end, behind);
 	}
-	page = mr_bitmap_next_set(block->received, end, first);
+	page = mr_bitmap_next_set(block->received, end, pages.first);
 	while (page < end) {
 		const uint64_t behind = mr_bitmap_next_clear(block->received, end, page);
 
@@ -237,22 +286,16 @@ static void empty_pages(const struct mr_memory *memory, struct mr_memory_block *
 
 static int discard(struct mr_memory *memory, const struct mr_command *command, struct mr_fault *fault)
 {
-	const struct mr_block *named = mr_session_find_block(memory->session, command->block);
-	struct mr_memory_block *block = named && named->index < memory->count ? &memory->blocks[named->index] : NULL;
-	const uint32_t page_size = memory->session->target_page_size;
+	struct mr_memory_block *block = mr_memory_discard_block(memory, command, fault);
 
-	if (!block || !block->data)
-		return fail(fault, MR_CMD_011, "no such block");
+	if (!block)
+		return -1;
 	for (uint32_t i = 0; i < command->range_count; i++) {
-		uint64_t start, length;
+		struct mr_page_range pages;
 
-		mr_discard_range(command, i, &start, &length);
-		if (start > block->size || length > block->size - start || start % page_size || length % page_size)
-			return fail(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
-				    length);
-		if (mr_memory_count_discard(memory, length / page_size, fault) < 0)
+		if (mr_memory_discard_pages(memory, block, command, i, &pages, fault) < 0)
 			return -1;
-		empty_pages(memory, block, start / page_size, length / page_size);
+		empty_pages(memory, block, pages);
 	}
 	return 0;
 }
@@ -289,14 +332,14 @@ int mr_packet_codec_prepare(struct mr_packet_codec *codec, const struct mr_sessi
 		mr_multifd_method_by_flag(packet->flags & (uint32_t)MR_MULTIFD_METHOD_MASK);
 
 	if (!method)
-		return fail(fault, MR_MFD_021, "flags 0x%" PRIx32 " name no method", packet->flags);
+		return mr_fault_set(fault, MR_MFD_021, "flags 0x%" PRIx32 " name no method", packet->flags);
 	if (codec->method == method)
 		return 0;
 	if (codec->method)
-		return fail(fault, MR_MFD_021, "method %s after %s", method->name, codec->method->name);
+		return mr_fault_set(fault, MR_MFD_021, "method %s after %s", method->name, codec->method->name);
 	codec->method = method;
 	codec->state = method->recv_setup(session->target_page_size);
-	return codec->state ? 0 : fail(fault, MR_STR_027, "no memory for a %s stream", method->name);
+	return codec->state ? 0 : mr_fault_set(fault, MR_STR_027, "no memory for a %s stream", method->name);
 }
 
 void mr_packet_codec_clear(struct mr_packet_codec *codec)
@@ -309,12 +352,12 @@ void mr_packet_codec_clear(struct mr_packet_codec *codec)
 static int apply_zero_entries(struct mr_memory *memory, const struct mr_multifd_packet *packet, struct mr_fault *fault)
 {
 	for (uint32_t i = 0; i < packet->zero_pages; i++) {
-		const uint64_t address = mr_multifd_offset(packet, packet->normal_pages + i);
-		uint8_t *at = page_at(memory, packet->block, address);
+		const uint32_t entry = packet->normal_pages + i;
+		uint8_t *at = mr_memory_packet_page(memory, packet, entry, fault);
 
 		if (!at)
-			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, address);
-		mark_zero(memory, packet->block, address, at, 0);
+			return -1;
+		mark_zero(memory, packet->block, mr_multifd_offset(packet, entry), at, 0);
 	}
 	return 0;
 }
@@ -352,9 +395,9 @@ int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *cod
 		return 0;
 	for (uint32_t i = 0; i < packet->normal_pages; i++) {
 		addresses[i] = mr_multifd_offset(packet, i);
-		pages[i] = page_at(memory, packet->block, addresses[i]);
+		pages[i] = mr_memory_packet_page(memory, packet, i, fault);
 		if (!pages[i])
-			return fail(fault, MR_MFD_018, "offset 0x%" PRIx64, addresses[i]);
+			return -1;
 		populate(memory, &memory->blocks[packet->block], page_number(memory, addresses[i]));
 	}
 	if (mr_packet_codec_prepare(codec, memory->session, packet, fault) < 0)

@@ -38,6 +38,15 @@ struct mr_fault {
 	char text[96];
 };
 
+/* Whole pages of a block, by number. */
+struct mr_page_range {
+	uint64_t first, count;
+};
+
+/* Fills in the fault, whose text is cut where it is too long. Always -1, for the caller to return. */
+__attribute__((format(printf, 3, 4))) int mr_fault_set(struct mr_fault *fault, enum mr_rule rule, const char *format,
+						       ...);
+
 void mr_memory_init(struct mr_memory *memory, const struct mr_session *session, bool huge_pages);
 void mr_memory_clear(struct mr_memory *memory);
 /*
@@ -45,18 +54,33 @@ void mr_memory_clear(struct mr_memory *memory);
  * memory are skipped. Returns 0, or -1 with the fault; memory outside a block is never touched.
  */
 int mr_memory_apply(struct mr_memory *memory, const struct mr_record *record, struct mr_fault *fault);
-/*
- * Counts pages that a discard names: a few bytes of stream may discard a block of any size, again and again. 0, or -1
- * with the fault if they are too many.
- */
-int mr_memory_count_discard(struct mr_memory *memory, uint64_t pages, struct mr_fault *fault);
 /* As mr_memory_apply() for a multifd packet, whose payload the codec's state decodes. */
 int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *codec,
 			   const struct mr_multifd_packet *packet, struct mr_fault *fault);
 /* Where a page of the guest lies; NULL if the block or offset does not exist. */
-uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t block, uint64_t address);
+uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t address);
 /* Marks a page as received, after the caller wrote it. */
-void mr_memory_mark(struct mr_memory *memory, uint32_t block, uint64_t address);
+void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address);
+
+/* ---- For those who keep the content of pages elsewhere ---- */
+
+/* The block with this number; NULL with the fault if it was not declared, or is empty. */
+struct mr_memory_block *mr_memory_block_at(struct mr_memory *memory, uint32_t index, struct mr_fault *fault);
+/* Where the page of a record lies; NULL with the fault if it is outside its block. */
+uint8_t *mr_memory_record_page(struct mr_memory *memory, const struct mr_ram_page *page, struct mr_fault *fault);
+/* Where page `i` of a packet lies, normal pages first; NULL with the fault if it is outside the packet's block. */
+uint8_t *mr_memory_packet_page(struct mr_memory *memory, const struct mr_multifd_packet *packet, uint32_t i,
+			       struct mr_fault *fault);
+/* The block that a discard names; NULL with the fault if it was not declared, or is empty. */
+struct mr_memory_block *mr_memory_discard_block(struct mr_memory *memory, const struct mr_command *command,
+						struct mr_fault *fault);
+/*
+ * The pages of range `i` of a discard in `block`. They are counted, since a few bytes of stream may discard a block of
+ * any size, again and again. Returns 0, or -1 with the fault: not whole pages of the block, or too many by now.
+ */
+int mr_memory_discard_pages(struct mr_memory *memory, const struct mr_memory_block *block,
+			    const struct mr_command *command, uint32_t i, struct mr_page_range *pages,
+			    struct mr_fault *fault);
 
 /* Makes sure that the codec has the method of the packet's flags. -1 with a fault if it has none. */
 int mr_packet_codec_prepare(struct mr_packet_codec *codec, const struct mr_session *session,

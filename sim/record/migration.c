@@ -1,4 +1,5 @@
-/* migration.c: all channels of a migration, pulled record by record in an order in which a destination may take them.
+/*
+ * migration.c: all channels of a migration, pulled record by record in an order in which a destination may take them.
  */
 #include "sim/record/migration.h"
 #include "sim/record/page_size.h"
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { FIRST_BYTES = 8, COMMAND_TYPE = 0x08 };
+enum { FIRST_BYTES = 8, COMMAND_TYPE = 0x08, STREAM_NAME_MAX = 16 };
 
 /* ---- Context ---- */
 
@@ -99,7 +100,8 @@ static int open_forward(struct mr_migration *migration, unsigned number, struct 
 	snprintf(name, sizeof(name), "ch%u.fwd", number);
 	if (mr_recording_open_file(migration->recording, name, &input, error, error_size) < 0)
 		return -1;
-	/* A recording that has connections of both kinds tells of a cut by them alone; a timeline only adds the moment.
+	/*
+	 * A recording that has connections of both kinds tells of a cut by them alone; a timeline only adds the moment.
 	 */
 	const struct mr_bytes first = first_bytes(input);
 	census->cut = census->main && first.length && first.data[0] == COMMAND_TYPE;
@@ -178,22 +180,37 @@ static void look_for_page_size(struct mr_session *session, const struct mr_input
 		session->target_page_size = page_size;
 }
 
+/*
+ * What a lone stream is called, and its number: those of a recording's channel, "ch3.fwd.zst", show in its file name.
+ */
+static unsigned name_stream(const char *path, char name[STREAM_NAME_MAX])
+{
+	const char *slash = strrchr(path, '/');
+	const char *file = slash ? slash + 1 : path;
+	unsigned long number;
+	char *suffix;
+
+	snprintf(name, STREAM_NAME_MAX, "stream");
+	if (strncmp(file, "ch", 2) != 0 || file[2] < '0' || file[2] > '9')
+		return 0;
+	number = strtoul(file + 2, &suffix, 10);
+	if (number >= MR_RECORDING_CHANNELS_MAX || (strncmp(suffix, ".fwd", 4) != 0 && strncmp(suffix, ".ret", 4) != 0))
+		return 0;
+	snprintf(name, STREAM_NAME_MAX, "ch%lu%.4s", number, suffix);
+	return (unsigned)number;
+}
+
 static int open_stream(struct mr_migration *migration, const char *path, const struct mr_stream_options *options,
 		       char *error, size_t error_size)
 {
-	const char *slash = strrchr(path, '/');
 	struct mr_input *input;
 	enum mr_role role;
-	char name[16];
-	unsigned number = 0;
+	char name[STREAM_NAME_MAX];
+	const unsigned number = name_stream(path, name);
 
 	if (mr_input_open(&input, path, error, error_size) < 0 ||
 	    mr_container_open(&migration->container, &input, error, error_size) < 0)
 		return -1;
-	snprintf(name, sizeof(name), "%.15s", slash ? slash + 1 : path);
-	if (sscanf(name, "ch%u.", &number) != 1)
-		snprintf(name, sizeof(name), "stream");
-	name[strcspn(name, ".") + (strchr(name, '.') ? 4 : 0)] = '\0';
 	role = lone_role(path, first_bytes(input), options);
 	if (role == MR_ROLE_MAIN)
 		look_for_page_size(migration->session, input, path);

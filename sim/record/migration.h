@@ -1,4 +1,5 @@
-/* migration.h: all channels of a migration, pulled record by record in an order in which a destination may take them.
+/*
+ * migration.h: all channels of a migration, pulled record by record in an order in which a destination may take them.
  */
 #ifndef MR_RECORD_MIGRATION_H
 #define MR_RECORD_MIGRATION_H

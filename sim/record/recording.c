@@ -181,7 +181,7 @@ static int read_parameters(const struct place *place, struct mr_recording *recor
 static int read_fields(const struct place *place, struct mr_recording *recording)
 {
 	json_t *manifest = recording->manifest;
-	uint64_t format;
+	uint64_t format = 0;
 
 	if (required_integer(place, manifest, "format", INT32_MAX, &format) < 0)
 		return -1;
@@ -467,7 +467,7 @@ static int read_kind(const struct place *place, const json_t *object, enum mr_ti
 
 static int read_event(const struct place *place, const json_t *object, struct mr_timeline_event *event)
 {
-	uint64_t channel;
+	uint64_t channel = 0;
 
 	*event = (struct mr_timeline_event){.channel = -1};
 	if (required_integer(place, object, "t_ns", INT64_MAX, &event->t_ns) < 0 ||
@@ -513,12 +513,12 @@ static int read_line(const struct place *place, const char *text, size_t length,
 	struct mr_timeline_event event;
 	json_error_t json_error;
 	json_t *object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &json_error);
-	int result;
+	int result = -1;
 
 	if (!object)
 		return fail(place, "not JSON: %s", json_error.text);
 	if (!json_is_object(object))
-		result = fail(place, "expected a JSON object, found %s", type_name(object));
+		fail(place, "expected a JSON object, found %s", type_name(object));
 	else
 		result = read_event(place, object, &event);
 	json_decref(object);

@@ -72,7 +72,7 @@ static void compare_bytes(struct mr_wire_result *wire, uint64_t offset, const ch
 {
 	size_t at = 0;
 
-	if (made_length == length && memcmp(made, recorded, length) == 0)
+	if (made_length == length && (length == 0 || memcmp(made, recorded, length) == 0))
 		return;
 	while (at < length && at < made_length && made[at] == recorded[at])
 		at++;

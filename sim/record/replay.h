@@ -21,10 +21,6 @@ struct mr_wire_result {
 	char text[512];      /* what differs or is missing */
 };
 
-struct mr_page_range {
-	uint64_t first, count; /* pages */
-};
-
 enum { MR_RANGES_MAX = 4096 };
 
 struct mr_page_list {

@@ -28,8 +28,9 @@ static inline uint8_t *bench_put(uint8_t *at, unsigned width, uint64_t number)
 
 static inline uint8_t *bench_put_text(uint8_t *at, const char *text)
 {
-	memcpy(at, text, strlen(text));
-	return at + strlen(text);
+	while (*text)
+		*at++ = (uint8_t)*text++;
+	return at;
 }
 
 /* File header, configuration, a START with one block of `bytes`, the head of a PART with id 2. */

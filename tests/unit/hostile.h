@@ -70,9 +70,9 @@ void hostile_each_vector(void (*function)(struct mr_vector *vector));
 
 /* A field of a record: one number, or a run of bytes. */
 struct hostile_target {
-	unsigned channel;      /* index in the vector */
-	size_t offset, length; /* bytes, in the channel */
+	unsigned channel; /* index in the vector */
 	bool number;
+	size_t offset, length; /* bytes, in the channel */
 };
 
 extern struct hostile_target hostile_targets[HOSTILE_TARGETS_MAX];

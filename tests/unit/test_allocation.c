@@ -62,31 +62,31 @@ void *malloc(size_t size)
 	return refuses() ? NULL : note(__libc_malloc(size));
 }
 
-void *calloc(size_t count, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
-	return refuses() ? NULL : note(__libc_calloc(count, size));
+	return refuses() ? NULL : note(__libc_calloc(nmemb, size));
 }
 
-void *realloc(void *memory, size_t size)
+void *realloc(void *ptr, size_t size)
 {
 	void *moved;
 	size_t before;
 
 	if (refuses())
 		return NULL;
-	before = heap.armed && memory ? malloc_usable_size(memory) : 0;
-	moved = __libc_realloc(memory, size);
-	if (moved && memory && heap.armed) {
+	before = heap.armed && ptr ? malloc_usable_size(ptr) : 0;
+	moved = __libc_realloc(ptr, size);
+	if (moved && ptr && heap.armed) {
 		heap.live--;
 		heap.bytes -= before;
 	}
 	return moved ? note(moved) : NULL;
 }
 
-void free(void *memory)
+void free(void *ptr)
 {
-	forget(memory);
-	__libc_free(memory);
+	forget(ptr);
+	__libc_free(ptr);
 }
 
 #endif

@@ -1,4 +1,5 @@
-/* The checker against small migrations built by hand: for each of its rules one that keeps it and one that breaks it.
+/*
+ * The checker against small migrations built by hand: for each of its rules one that keeps it and one that breaks it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -113,7 +114,7 @@ static bool must_wait(unsigned index)
 
 static void judge(bool interleaved)
 {
-	bool going[CHANNELS], any = true;
+	bool going[CHANNELS] = {false}, any = true;
 	struct mr_checker *checker;
 
 	migration.total = 0;
@@ -1342,9 +1343,10 @@ static void put_payloads(uint32_t flag, bool spoil)
 		page[17] = (uint8_t)i;
 		length = method->send_prepare(sender, pages, 1, data, sizeof(data));
 		assert_true(length > 0);
-		build_bytes(&payload, data, (size_t)length);
 		if (spoil && i == 1)
-			memset(payload.bytes, 0xff, payload.length);
+			build_fill(&payload, 0xff, (size_t)length);
+		else
+			build_bytes(&payload, data, (size_t)length);
 		put_packet(build, flag, i, i, 1, &payload);
 		build_free(&payload);
 	}

@@ -29,13 +29,14 @@ static char error[512];
 
 static int begin(void **state)
 {
+	static const uint8_t magic[] = {'Q', 'E', 'V', 'M'};
 	struct random random = {0x73617665};
 
 	(void)state;
 	image.length = 0;
 	memset(payload, 0, PAYLOAD);
-	memcpy(payload, "QEVM", 4);
-	for (size_t at = 4; at < PAYLOAD; at += 7)
+	memcpy(payload, magic, sizeof(magic));
+	for (size_t at = sizeof(magic); at < PAYLOAD; at += 7)
 		payload[at] = (uint8_t)random_next(&random);
 	return 0;
 }

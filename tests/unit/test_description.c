@@ -163,7 +163,9 @@ static void a_long_name_is_refused(void **state)
 static void deep_nesting_is_refused(void **state)
 {
 	static const size_t depths[] = {100, 100000};
+	static const char start[] = "{\"devices\": [{\"name\": \"d\", \"instance_id\": 0, \"subsections\": [";
 	static const char open[] = "{\"vmsd_name\": \"s\", \"subsections\": [";
+	static const char end[] = "]}]}";
 	char error[96];
 
 	(void)state;
@@ -172,13 +174,13 @@ static void deep_nesting_is_refused(void **state)
 		char *at;
 
 		assert_non_null(json);
-		strcpy(json, "{\"devices\": [{\"name\": \"d\", \"instance_id\": 0, \"subsections\": [");
-		at = json + strlen(json);
+		memcpy(json, start, sizeof(start) - 1);
+		at = json + sizeof(start) - 1;
 		for (size_t depth = 0; depth < depths[i]; depth++, at += sizeof(open) - 1)
 			memcpy(at, open, sizeof(open) - 1);
 		for (size_t depth = 0; depth < depths[i]; depth++, at += 2)
 			memcpy(at, "]}", 2);
-		strcpy(at, "]}]}");
+		memcpy(at, end, sizeof(end));
 		assert_int_equal(sizes_of(json, NULL, 0, error), -1);
 		free(json);
 	}

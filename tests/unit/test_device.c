@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "build.h"
 #include "guard.h"
 #include "migref.h"
 #include "random.h"
@@ -379,7 +380,7 @@ static void refuse_depth(const char *start, const char *opening, size_t count)
 	char *text = malloc(length + 1), error[96] = "";
 
 	assert_non_null(text);
-	strcpy(text, start);
+	memcpy(text, start, strlen(start) + 1);
 	for (size_t i = 0; i < count; i++)
 		memcpy(text + strlen(start) + step * i, opening, step + 1);
 	assert_null(mr_description_new((struct mr_bytes){(const uint8_t *)text, length}, error));
@@ -389,8 +390,6 @@ static void refuse_depth(const char *start, const char *opening, size_t count)
 
 static void depth_is_limited(void **state)
 {
-	static char members[TEXT_MAX];
-
 	(void)state;
 	refuse_depth("{\"devices\": ", "[", 100000);
 	refuse_depth("{\"devices\": [", "{\"fields\": [", 100000);
@@ -398,14 +397,16 @@ static void depth_is_limited(void **state)
 	for (int levels = 63; levels <= 64; levels++) {
 		char error[96];
 		struct mr_description *description;
+		struct build members = {0};
 
-		strcpy(members, "{\"devices\": [{\"name\": \"d\", \"instance_id\": 0");
+		build_text(&members, "{\"devices\": [{\"name\": \"d\", \"instance_id\": 0");
 		for (int i = 0; i < levels; i++)
-			strcat(members, ", \"subsections\": [{\"vmsd_name\": \"d/s\"");
+			build_text(&members, ", \"subsections\": [{\"vmsd_name\": \"d/s\"");
 		for (int i = 0; i < levels; i++)
-			strcat(members, "}]");
-		strcat(members, "}]}");
-		description = parse(members, error);
+			build_text(&members, "}]");
+		build_text(&members, "}]}");
+		description = mr_description_new((struct mr_bytes){members.bytes, members.length}, error);
+		build_free(&members);
 		assert_int_equal(description != NULL, levels < MR_LAYOUT_DEPTH_MAX);
 		mr_description_free(description);
 	}

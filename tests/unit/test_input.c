@@ -16,6 +16,7 @@
 
 #include <zstd.h>
 
+#include "folder.h"
 #include "sim/record/input.h"
 
 #define CONTENT_SIZE ((size_t)5 * 1000 * 1000 + 17)
@@ -77,12 +78,9 @@ static int make_content(void **state)
 
 static int remove_content(void **state)
 {
-	char command[PATH_SIZE];
-
 	(void)state;
 	free(content);
-	snprintf(command, sizeof(command), "rm -rf %s", directory);
-	return system(command);
+	return folder_remove(directory);
 }
 
 /* Goes through the input in steps of random sizes and compares all that the window shows. */

@@ -1,5 +1,4 @@
-/* mr_recording against every recording at hand, and against manifests and timelines that are bad.
- */
+/* mr_recording against every recording at hand, and against manifests and timelines that are bad. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "folder.h"
 #include "sim/record/recording.h"
 
 #define PATH_SIZE 512
@@ -40,14 +40,6 @@ static void write_text(const char *name, const char *text)
 	assert_int_equal(fclose(file), 0);
 }
 
-static int empty_directory(void)
-{
-	char command[PATH_SIZE];
-
-	snprintf(command, sizeof(command), "rm -rf %s", directory);
-	return system(command);
-}
-
 static int make_directory(void **state)
 {
 	(void)state;
@@ -57,12 +49,12 @@ static int make_directory(void **state)
 static int remove_directory(void **state)
 {
 	(void)state;
-	return empty_directory();
+	return folder_remove(directory);
 }
 
 static void start_afresh(void)
 {
-	assert_int_equal(empty_directory(), 0);
+	assert_int_equal(folder_remove(directory), 0);
 	assert_int_equal(mkdir(directory, 0700), 0);
 }
 
@@ -395,6 +387,7 @@ static void test_real_recordings(void **state)
 	if (!listing) {
 		print_message("skipped: neither %s nor %s is there\n", places[0], places[1]);
 		skip();
+		return;
 	}
 	while ((entry = readdir(listing)) != NULL) {
 		char path[PATH_SIZE];

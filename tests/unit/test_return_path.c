@@ -236,10 +236,10 @@ static void test_request_rules(void **state)
 		uint64_t start;
 		uint32_t length;
 	} wrong[] = {
-		{"pc.ram", 0, 0x2000},			/* two pages */
-		{"pc.ram", 0, 0},			/* none */
-		{"pc.ram", 0x800, 0x1000},		/* between pages */
-		{"pc.ram", 0x1000000, 0x1000},		/* the first page behind the block */
+		{"pc.ram", 0, 0x2000},                  /* two pages */
+		{"pc.ram", 0, 0},                       /* none */
+		{"pc.ram", 0x800, 0x1000},              /* between pages */
+		{"pc.ram", 0x1000000, 0x1000},          /* the first page behind the block */
 		{"pc.ram", UINT64_MAX - 0xfff, 0x1000}, /* start + length is 0 */
 		{"huge", 0x1000, HUGE},
 		{"huge", HUGE, 0x1000},
@@ -383,13 +383,13 @@ static void test_random_messages(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_names),		cmocka_unit_test(test_all_messages),
-		cmocka_unit_test(test_request),		cmocka_unit_test(test_received_bitmap),
-		cmocka_unit_test(test_frame_rules),	cmocka_unit_test(test_value_rules),
-		cmocka_unit_test(test_name_rules),	cmocka_unit_test(test_request_rules),
-		cmocka_unit_test(test_bitmap_rules),	cmocka_unit_test(test_colo),
+		cmocka_unit_test(test_names),           cmocka_unit_test(test_all_messages),
+		cmocka_unit_test(test_request),         cmocka_unit_test(test_received_bitmap),
+		cmocka_unit_test(test_frame_rules),     cmocka_unit_test(test_value_rules),
+		cmocka_unit_test(test_name_rules),      cmocka_unit_test(test_request_rules),
+		cmocka_unit_test(test_bitmap_rules),    cmocka_unit_test(test_colo),
 		cmocka_unit_test(test_too_many_blocks), cmocka_unit_test(test_prefixes),
-		cmocka_unit_test(test_damaged),		cmocka_unit_test(test_random_messages),
+		cmocka_unit_test(test_damaged),         cmocka_unit_test(test_random_messages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "folder.h"
 #include "sim/record/migration.h"
 
 enum { STREAMS_MAX = 64, PATH_SIZE = 512, STREAM_SIZE_MAX = 64 << 20, CUTS = 12 };
@@ -113,12 +115,48 @@ static void test_page_size(void **state)
 	mr_input_close(input);
 }
 
+/* What the only channel of a file is called, which takes its name and number from a recording's. */
+static void expect_name(const char *file, const char *name, unsigned number)
+{
+	const struct mr_stream_options nothing_said = {0};
+	struct mr_migration *migration;
+	char folder[] = "/tmp/migref-names-XXXXXX";
+	char path[PATH_SIZE], error[512];
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/%s", folder, file);
+	assert_int_equal(symlink("/dev/null", path), 0);
+	if (mr_migration_open(&migration, path, &nothing_said, NULL, NULL, error, sizeof(error)) < 0)
+		fail_msg("%s", error);
+	assert_string_equal(migration->channels[0].name, name);
+	assert_int_equal(migration->channels[0].number, number);
+	mr_migration_close(migration);
+	assert_int_equal(folder_remove(folder), 0);
+}
+
+static void test_names(void **state)
+{
+	(void)state;
+	expect_name("ch0.fwd", "ch0.fwd", 0);
+	expect_name("ch12.ret.zst", "ch12.ret", 12);
+	expect_name("ch299.fwd.cut", "ch299.fwd", 299);
+	expect_name("ch300.fwd", "stream", 0);
+	expect_name("ch99999999999999999999.fwd", "stream", 0);
+	expect_name("ch3", "stream", 0);
+	expect_name("ch.fwd", "stream", 0);
+	expect_name("ch-1.fwd", "stream", 0);
+	expect_name("guest.fwd", "stream", 0);
+	/* the first dot where a short name ends */
+	expect_name("ch0-of-guest-1.save", "stream", 0);
+	expect_name("ch0-of-a-guest.", "stream", 0);
+}
+
 /* A stream that is nothing but an end mark and this description. */
 static uint32_t described(const char *json)
 {
 	uint8_t bytes[256] = {0x00, 0x06, 0, 0, 0, (uint8_t)strlen(json)};
 
-	memcpy(bytes + 6, json, strlen(json));
+	snprintf((char *)bytes + 6, sizeof(bytes) - 6, "%s", json);
 	return mr_described_page_size((struct mr_bytes){bytes, 6 + strlen(json)});
 }
 
@@ -187,8 +225,13 @@ static int path_order(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static struct CMUnitTest tests[3 * STREAMS_MAX + 1] = {cmocka_unit_test(test_page_size_that_is_none)};
-static size_t test_count = 1;
+enum { SINGLE_TESTS = 2 };
+
+static struct CMUnitTest tests[3 * STREAMS_MAX + SINGLE_TESTS] = {
+	cmocka_unit_test(test_page_size_that_is_none),
+	cmocka_unit_test(test_names),
+};
+static size_t test_count = SINGLE_TESTS;
 
 static void add_test(const char *what, CMUnitTestFunction function, char *path)
 {
@@ -214,7 +257,7 @@ int main(void)
 		add_test("cut", test_cut, paths[i]);
 	}
 	failures = _cmocka_run_group_tests("streams", tests, test_count, NULL, NULL);
-	while (test_count > 1)
+	while (test_count > SINGLE_TESTS)
 		free((char *)(uintptr_t)tests[--test_count].name);
 	for (size_t i = 0; i < count; i++)
 		free(paths[i]);
