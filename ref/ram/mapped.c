@@ -18,16 +18,14 @@ uint64_t mr_mapped_bitmap_size(uint64_t pages)
 /* ---- Headers ---- */
 
 /*
- * Nothing else that may stand behind a block's length begins with the number 1 in four bytes and holds, twelve bytes
- * on, its own place in the file; or, with ignore-shared, twice 0.
+ * Nothing else that may stand behind a block's length begins with the number 1 in four bytes, which `at` is known to
+ * do, and holds, twelve bytes on, its own place in the file; or, with ignore-shared, twice 0.
  */
 static bool looks_like_header(const struct mr_decoder *decoder, const struct mr_cursor *cursor, const uint8_t *at)
 {
 	const uint64_t bitmap = mr_get_be64(at + 12), pages = mr_get_be64(at + 20);
 	const bool ignore_shared = decoder->session->context.capabilities & MR_CAPABILITY_IGNORE_SHARED;
 
-	if (mr_get_be32(at) != HEADER_VERSION)
-		return false;
 	if (bitmap == mr_here(decoder, cursor) + HEADER_LENGTH)
 		return true;
 	return ignore_shared && bitmap == 0 && pages == 0;

@@ -104,6 +104,13 @@ static bool read_name(struct builder *builder, json_t *object, const char *key, 
 	return true;
 }
 
+static bool check_array(struct builder *builder, const json_t *value, const char *key)
+{
+	if (value && json_typeof(value) != JSON_ARRAY)
+		return complain(builder, "expected an array, found something else:", key);
+	return true;
+}
+
 static bool read_integer(struct builder *builder, json_t *object, const char *key, json_int_t least, json_int_t most,
 			 json_int_t *number)
 {
@@ -160,14 +167,17 @@ static struct level *top_of(struct builder *builder)
 	return &builder->stack[builder->depth - 1];
 }
 
-/* Neighbours of one name are the elements of one array; a later run of that name gets a number. */
+/*
+ * Neighbours of one name are the elements of one array; a later run of that name gets a number. Fields come before
+ * subsections, so only fields stand before a field.
+ */
 static bool number_run(struct builder *builder, struct mr_layout *layout, uint32_t index)
 {
 	struct level *level = top_of(builder);
 	struct mr_layout *last = &builder->description->layouts[level->last];
 	json_t *runs;
 
-	if (level->last != level->owner && layout->kind != MR_LAYOUT_SUBSECTION && last->kind != MR_LAYOUT_SUBSECTION &&
+	if (level->last != level->owner && layout->kind != MR_LAYOUT_SUBSECTION &&
 	    strcmp(last->name, layout->name) == 0) {
 		layout->repeat = last->repeat;
 		last->array_last = false;
@@ -209,9 +219,7 @@ static bool open_level(struct builder *builder, json_t *object, uint32_t owner)
 	builder->depth++;
 	if (!level->names)
 		return complain(builder, "no memory at", builder->description->layouts[owner].name);
-	if (level->members && !json_is_array(level->members))
-		return complain(builder, "expected an array, found something else:", "fields");
-	return true;
+	return check_array(builder, level->members, "fields");
 }
 
 /* The members' bytes are known: what they say about their owner. */
@@ -343,8 +351,7 @@ static bool read_members(struct builder *builder)
 			level->members = json_object_get(level->object, "subsections");
 			level->next = 0;
 			level->in_subsections = true;
-			good = !level->members || json_is_array(level->members) ||
-			       complain(builder, "expected an array, found something else:", "subsections");
+			good = check_array(builder, level->members, "subsections");
 		} else {
 			good = close_level(builder);
 		}
@@ -363,18 +370,17 @@ static bool number_device(struct builder *builder, json_t *seen, struct mr_layou
 	snprintf(key, sizeof(key), "%" PRIu32 "/%s", device->instance, device->name);
 	before = json_integer_value(json_object_get(seen, key));
 	device->repeat = (uint32_t)before;
-	return json_object_set_new(seen, key, json_integer(before + 1)) == 0 ||
-	       complain(builder, "no memory at", device->name);
+	if (json_object_set_new(seen, key, json_integer(before + 1)) < 0)
+		return complain(builder, "no memory at", device->name);
+	return true;
 }
 
 static bool read_each_device(struct builder *builder, json_t *devices, json_t *seen)
 {
 	struct mr_description *description = builder->description;
-	json_t *device;
-	size_t index;
 
-	json_array_foreach(devices, index, device)
-	{
+	for (size_t index = 0; index < json_array_size(devices); index++) {
+		json_t *device = json_array_get(devices, index);
 		uint32_t *entry = &description->devices[index];
 
 		if (!read_device(builder, device, entry) || !read_members(builder) ||
@@ -424,9 +430,8 @@ struct mr_description *mr_description_new(struct mr_bytes json, char error[96])
 	else if (!(description->root = json_loadb((const char *)json.data, json.length, 0, &reason)))
 		memcpy(error, mr_text("not JSON at byte %d: %.60s", reason.position, reason.text).text, 96);
 	else if (read_devices(&builder, json_object_get(description->root, "devices"))) {
-		json_t *page_size = json_object_get(description->root, "page_size");
-
-		description->page_size = json_is_integer(page_size) ? (uint64_t)json_integer_value(page_size) : 0;
+		/* 0 if there is none or it is no integer */
+		description->page_size = (uint64_t)json_integer_value(json_object_get(description->root, "page_size"));
 		return description;
 	}
 	mr_description_free(description);

@@ -84,7 +84,8 @@ static uint64_t number_of(enum mr_value value, struct mr_bytes bytes)
 	uint64_t number = 0;
 	const size_t unused = sizeof(number) - bytes.length;
 
-	if (value == MR_VALUE_BYTES || bytes.length > sizeof(number))
+	/* all other values have the size of their type, which is eight at most */
+	if (value == MR_VALUE_BYTES)
 		return 0;
 	for (size_t i = 0; i < bytes.length; i++)
 		number = number << 8 | bytes.data[i];
