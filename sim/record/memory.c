@@ -249,10 +249,10 @@ int mr_memory_discard_pages(struct mr_memory *memory, const struct mr_memory_blo
 	uint64_t start, length;
 
 	mr_discard_range(command, i, &start, &length);
+	*pages = (struct mr_page_range){start / page_size, length / page_size};
 	if (start > block->size || length > block->size - start || start % page_size || length % page_size)
 		return mr_fault_set(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
 				    length);
-	*pages = (struct mr_page_range){start / page_size, length / page_size};
 	memory->discarded += pages->count;
 	if (memory->discarded > MR_MEMORY_DISCARDED_MAX)
 		return mr_fault_set(fault, MR_STR_027, "discards of more than 2^33 pages together");

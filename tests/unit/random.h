@@ -18,10 +18,10 @@ static inline uint64_t random_next(struct random *random)
 	return random->state * UINT64_C(0x2545f4914f6cdd1d);
 }
 
-/* A number below `limit`, which is not 0. */
+/* A number below `limit`; 0 if there is none. */
 static inline uint64_t random_below(struct random *random, uint64_t limit)
 {
-	return (random_next(random) >> 16) % limit;
+	return limit ? (random_next(random) >> 16) % limit : 0;
 }
 
 static inline void random_fill(struct random *random, uint8_t *bytes, size_t length)

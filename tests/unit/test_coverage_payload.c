@@ -33,9 +33,9 @@ void *malloc(size_t size)
 	return refuses() ? NULL : __libc_malloc(size);
 }
 
-void *calloc(size_t count, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
-	return refuses() ? NULL : __libc_calloc(count, size);
+	return refuses() ? NULL : __libc_calloc(nmemb, size);
 }
 
 #endif
