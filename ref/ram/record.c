@@ -9,11 +9,6 @@ enum { XBZRLE_ENCODING = 1 };
 
 /* ---- Block list ---- */
 
-static bool is_power_of_two(uint64_t number)
-{
-	return number && (number & (number - 1)) == 0;
-}
-
 /*
  * Whether a page size stands behind a block's length. Nothing on the wire says so directly, but what else could stand
  * here begins otherwise: the next block's name with its length, which is not 0, or, behind the last block, a record
@@ -28,7 +23,7 @@ static bool page_size_follows(const struct mr_session *session, const uint8_t *a
 	if (!last)
 		return true;
 	word = mr_get_be64(at);
-	return is_power_of_two(word) && word >= session->target_page_size;
+	return mr_is_power_of_two(word) && word >= session->target_page_size;
 }
 
 static enum mr_result read_page_size(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_ram_block *block,
@@ -80,13 +75,14 @@ static void check_block(struct mr_decoder *decoder, const struct mr_ram_block *e
 		mr_note(decoder, MR_STR_024, decoder->offset + 1, mr_text("a name without NUL"),
 			mr_text_name(entry->name));
 	if (entry->has_page_size &&
-	    (!is_power_of_two(entry->page_size) || entry->page_size <= session->target_page_size ||
+	    (!mr_is_power_of_two(entry->page_size) || entry->page_size <= session->target_page_size ||
 	     !(session->page_size_summary & entry->page_size)))
 		mr_note(decoder, MR_RAM_006, page_size_offset,
 			mr_text("a power of two above 0x%" PRIx32 ", in 0x%" PRIx64, session->target_page_size,
 				session->page_size_summary),
 			mr_text("0x%" PRIx64, entry->page_size));
-	if (entry->used_length == 0 || entry->used_length % (is_power_of_two(page) ? page : session->target_page_size))
+	if (entry->used_length == 0 ||
+	    entry->used_length % (mr_is_power_of_two(page) ? page : session->target_page_size))
 		mr_note(decoder, MR_RAM_005, decoder->offset + 1 + entry->name.length,
 			mr_text("a multiple of 0x%" PRIx64 " above 0", page),
 			mr_text("0x%" PRIx64, entry->used_length));
@@ -98,7 +94,7 @@ static void declare_block(struct mr_session *session, const struct mr_ram_block 
 
 	block->declared = true;
 	block->used_length = entry->used_length;
-	block->page_size = is_power_of_two(entry->page_size) ? entry->page_size : 0;
+	block->page_size = mr_is_power_of_two(entry->page_size) ? entry->page_size : 0;
 	block->address = entry->address;
 }
 

@@ -9,16 +9,6 @@
 
 #include <stdlib.h>
 
-enum {
-	TYPE_EOF = 0x00,
-	TYPE_START = 0x01,
-	TYPE_PART = 0x02,
-	TYPE_END = 0x03,
-	TYPE_FULL = 0x04,
-	TYPE_DESCRIPTION = 0x06,
-	TYPE_COMMAND = 0x08,
-	TYPE_FOOTER = 0x7e
-};
 enum { FOOTER_SIZE = 5, COMMAND_SIZE = 5 };
 enum { PROBES_MAX = 128 }; /* slots that a search for an id may look at */
 
@@ -87,7 +77,6 @@ struct id_slot {
 
 struct search {
 	struct mr_bytes stretch;
-	bool footers;
 	uint8_t *ways;
 	struct node *nodes;
 	struct id_slot *slots;
@@ -216,7 +205,7 @@ static enum mr_chain_result collect(const struct search *search, struct mr_chain
 
 enum mr_chain_result mr_chain_resolve(struct mr_bytes stretch, bool footers, struct mr_chain *chain)
 {
-	struct search search = {.stretch = stretch, .footers = footers};
+	struct search search = {.stretch = stretch};
 	enum mr_chain_result result = MR_CHAIN_LIMIT;
 	size_t slots = 16;
 

@@ -4,7 +4,6 @@
 #include <inttypes.h>
 
 enum {
-	TYPE_COMMAND = 0x08,
 	HEADER_SIZE = 5,
 	RANGE_SIZE = 16,
 	RANGES_MAX = 12, /* in one RAM_DISCARD, as QEMU sends it */
@@ -54,11 +53,6 @@ static enum mr_result read_ping(struct mr_decoder *decoder, struct mr_cursor *pa
 	return MR_RECORD;
 }
 
-static bool is_power_of_two(uint64_t number)
-{
-	return number && (number & (number - 1)) == 0;
-}
-
 static enum mr_result read_advise(struct mr_decoder *decoder, struct mr_cursor *payload, struct mr_command *command)
 {
 	struct mr_session *session = decoder->session;
@@ -73,7 +67,7 @@ static enum mr_result read_advise(struct mr_decoder *decoder, struct mr_cursor *
 		if (command->page_size_summary < command->target_page_size)
 			mr_note(decoder, MR_CMD_008, offset, mr_text("the OR of the blocks' page sizes"),
 				mr_text("0x%" PRIx64, command->page_size_summary));
-		if (!is_power_of_two(command->target_page_size) ||
+		if (!mr_is_power_of_two(command->target_page_size) ||
 		    command->target_page_size != session->target_page_size)
 			mr_note(decoder, MR_CMD_008, offset + 8, mr_text("0x%" PRIx32, session->target_page_size),
 				mr_text("0x%" PRIx64, command->target_page_size));

@@ -9,7 +9,7 @@
 
 #include <inttypes.h>
 
-enum { TYPE_SUBSECTION = 0x05, NULL_MARK = 0x30, OBJECT_MARK = 0x31, STEPS_FOR_A_BYTE = 4 };
+enum { NULL_MARK = 0x30, OBJECT_MARK = 0x31, STEPS_FOR_A_BYTE = 4 };
 
 /* A device, struct or subsection whose members are being read. */
 struct frame {

@@ -12,6 +12,21 @@
 
 #include <string.h>
 
+/* ---- Type bytes of the main channel (STR-011) ---- */
+
+enum {
+	TYPE_EOF = 0x00,
+	TYPE_START = 0x01,
+	TYPE_PART = 0x02,
+	TYPE_END = 0x03,
+	TYPE_FULL = 0x04,
+	TYPE_SUBSECTION = 0x05,
+	TYPE_DESCRIPTION = 0x06,
+	TYPE_CONFIGURATION = 0x07,
+	TYPE_COMMAND = 0x08,
+	TYPE_FOOTER = 0x7e,
+};
+
 /* ---- Cursor ---- */
 
 struct mr_cursor {
@@ -138,6 +153,12 @@ void mr_note_as(struct mr_decoder *decoder, enum mr_verdict verdict, enum mr_rul
 static inline uint64_t mr_here(const struct mr_decoder *decoder, const struct mr_cursor *cursor)
 {
 	return decoder->offset + mr_cursor_used(cursor);
+}
+
+/* Page sizes are such numbers; 0 is none. */
+static inline bool mr_is_power_of_two(uint64_t number)
+{
+	return number && (number & (number - 1)) == 0;
 }
 
 /* ---- Session ---- */

@@ -47,8 +47,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	}
 }
 
-static const struct argp_child children[] = {{&stream_argp, 0, NULL, 0}, {NULL, 0, NULL, 0}};
-
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
@@ -60,7 +58,7 @@ static const struct argp argp = {
 	       "out). Reading stops "
 	       "at the first malformed record of a channel.\n\n"
 	       "Exit status 0 if all are valid or acceptable, 1 if one is invalid, 3 if one cannot be opened.",
-	.children = children,
+	.children = stream_children,
 };
 
 static void print_verdict(const struct check_options *check, const char *path, const struct mr_judgement *judgement)

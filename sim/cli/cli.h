@@ -30,7 +30,7 @@ void error_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* Options --role, --as, --context, --page-size, --capabilities, --describe; `input` of the child parser is a struct
  * mr_stream_options. */
-extern const struct argp stream_argp;
+extern const struct argp_child stream_children[];
 
 /* Parses the options of one command: `name` is shown in usage lines. */
 void parse_command(const struct argp *argp, int argc, char **argv, void *input);

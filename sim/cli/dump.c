@@ -63,8 +63,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	}
 }
 
-static const struct argp_child children[] = {{&stream_argp, 0, NULL, 0}, {NULL, 0, NULL, 0}};
-
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
@@ -74,7 +72,7 @@ static const struct argp argp = {
 	       "A recording's channels are shown in an order in which a destination may take them. Below a device "
 	       "section "
 	       "stand its fields, if the stream ends with a description or --describe gives one.",
-	.children = children,
+	.children = stream_children,
 };
 
 static void dump_record(struct dump_options *dump, struct mr_devices *devices, const struct mr_channel *channel,

@@ -61,8 +61,6 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	}
 }
 
-static const struct argp_child children[] = {{&stream_argp, 0, NULL, 0}, {NULL, 0, NULL, 0}};
-
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
@@ -71,7 +69,7 @@ static const struct argp argp = {
 	       "Pages that never came read as zero and are holes in the files. If the stream is cut or malformed, what "
 	       "was received up to "
 	       "there is written, and the exit status is 3.",
-	.children = children,
+	.children = stream_children,
 };
 
 /* ---- Reading ---- */

@@ -153,7 +153,9 @@ static error_t parse_stream_option(int key, char *argument, struct argp_state *s
 	}
 }
 
-const struct argp stream_argp = {.options = stream_options, .parser = parse_stream_option};
+static const struct argp stream_argp = {.options = stream_options, .parser = parse_stream_option};
+
+const struct argp_child stream_children[] = {{&stream_argp, 0, NULL, 0}, {NULL, 0, NULL, 0}};
 
 void parse_command(const struct argp *argp, int argc, char **argv, void *input)
 {
