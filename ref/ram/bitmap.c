@@ -34,7 +34,11 @@ static void fill(uint64_t *map, uint64_t first, uint64_t count, bool value)
 		uint64_t stop = word_end < end ? word_end : end;
 		uint64_t mask = mask_between((unsigned)(first % WORD_BITS), (unsigned)((stop - 1) % WORD_BITS));
 
-		map[word] = value ? map[word] | mask : map[word] & ~mask;
+		/* What is as it should be is not written: memory of huge maps that nobody touched stays untouched. */
+		const uint64_t filled = value ? map[word] | mask : map[word] & ~mask;
+
+		if (filled != map[word])
+			map[word] = filled;
 		first = stop;
 	}
 }

@@ -1,0 +1,438 @@
+/* load.c: RAM records as a destination takes them: written at once in precopy, put together and placed in postcopy. */
+#include "machine.h"
+
+#include <inttypes.h>
+
+uint32_t mr_own_block(struct mr_incoming *incoming, uint32_t session_block)
+{
+	uint32_t *known = &incoming->own_blocks[session_block];
+	const struct mr_block *block = &incoming->session.blocks[session_block];
+
+	if (*known == 0)
+		*known = mr_find_own_block(incoming,
+					   (struct mr_bytes){(const uint8_t *)block->name, block->name_length}) +
+			 2;
+	return *known == 1 ? NO_BLOCK : *known - 2;
+}
+
+static enum outcome refuse(struct mr_incoming *incoming, struct loader *loader, enum mr_rule rule,
+			   struct mr_text expected, struct mr_text found)
+{
+	mr_blame(incoming, loader, rule, expected, found);
+	return mr_fail_load(incoming, loader, FAULT_INVALID);
+}
+
+static enum outcome refuse_kind(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record)
+{
+	return refuse(incoming, loader, MR_PC_017,
+		      mr_text("a record for %s", loader->postcopy ? "postcopy" : "precopy"),
+		      mr_text("%s", mr_kind_name(record->kind)));
+}
+
+/* ---- The body as a whole ---- */
+
+static void forget(struct loader *loader)
+{
+	loader->assembly = (struct assembly){.all_zero = true};
+}
+
+void mr_begin_body(struct mr_incoming *incoming, struct loader *loader)
+{
+	if (!does(incoming, MR_SWITCH_HOST_PAGE_ACROSS_SECTIONS))
+		forget(loader);
+}
+
+static enum outcome body_loaded(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	action->loaded.postcopy = loader->postcopy;
+	action->loaded.sequence = incoming->sequence;
+	loader->phase = mr_loader_record;
+	loader->in_ram = loader->actor == MR_ACTOR_PREEMPT;
+	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_LOADED);
+}
+
+static enum outcome failure_told(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	(void)action;
+	return mr_end_loop(incoming, loader, loader->result);
+}
+
+enum outcome mr_ram_failed(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	action->loaded.postcopy = loader->postcopy;
+	action->loaded.sequence = incoming->sequence;
+	action->loaded.result = loader->result;
+	loader->phase = failure_told;
+	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_LOADED);
+}
+
+static enum outcome preempt_ended(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	(void)action;
+	return mr_end_loop(incoming, loader, 0);
+}
+
+/* Where each section is a barrier, its end waits for the multifd channels. */
+static bool is_end_a_barrier(const struct mr_incoming *incoming, const struct loader *loader)
+{
+	if (!has(incoming, MR_CAPABILITY_MULTIFD) || !does(incoming, MR_SWITCH_FLUSH_EACH_SECTION))
+		return false;
+	return !loader->postcopy || does(incoming, MR_SWITCH_EOS_BARRIER_IN_POSTCOPY);
+}
+
+static enum outcome take_end(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	if (loader->actor == MR_ACTOR_PREEMPT) {
+		body_loaded(incoming, loader, action);
+		loader->phase = preempt_ended;
+		return ACTED;
+	}
+	if (!is_end_a_barrier(incoming, loader))
+		return body_loaded(incoming, loader, action);
+	loader->then = body_loaded;
+	return mr_go(loader, mr_barrier);
+}
+
+static enum outcome take_flush(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record)
+{
+	const bool known = does(incoming, MR_SWITCH_FLUSH_RECORD) &&
+			   (!loader->postcopy || does(incoming, MR_SWITCH_FLUSH_IN_POSTCOPY));
+
+	if (!known)
+		return refuse_kind(incoming, loader, record);
+	if (!has(incoming, MR_CAPABILITY_MULTIFD))
+		return ON;
+	loader->then = mr_loader_record;
+	return mr_go(loader, mr_barrier);
+}
+
+/* ---- The block list ---- */
+
+static enum outcome resized(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	struct block *block = block_at(incoming, loader->index);
+	const uint64_t old = block->used_length;
+
+	if (incoming->actors[loader->actor].error)
+		return refuse(incoming, loader, MR_PC_022, mr_text("%s to be resized", block->name),
+			      mr_text("error %d", incoming->actors[loader->actor].error));
+	block->used_length = loader->cursor;
+	loader->phase = mr_loader_record;
+	if (incoming->state != MR_POSTCOPY_ADVISE)
+		return ON;
+	block->postcopy_length = block->used_length;
+	if (block->used_length <= old)
+		return ON;
+	mr_bitmap_clear(received_of(incoming, block), old / target_page(incoming),
+			(block->used_length - old) / target_page(incoming));
+	action->range =
+		(struct mr_action_range){.block = loader->index, .start = old, .length = block->used_length - old};
+	return mr_act(incoming, loader->actor, action, MR_ACTION_DISCARD);
+}
+
+static enum outcome resize(struct mr_incoming *incoming, struct loader *loader, uint32_t index, uint64_t length,
+			   struct mr_action *action)
+{
+	const struct block *block = block_at(incoming, index);
+
+	if (length > block->max_length || length % block->page_size)
+		return refuse(incoming, loader, MR_PC_022,
+			      mr_text("%s of at most 0x%" PRIx64 " bytes", block->name, block->max_length),
+			      mr_text("0x%" PRIx64, length));
+	if (incoming->state > MR_POSTCOPY_ADVISE)
+		return refuse(incoming, loader, MR_PC_022, mr_text("%s of the length it has", block->name),
+			      mr_text("0x%" PRIx64 " in %s", length, mr_postcopy_state_name(incoming->state)));
+	loader->index = index;
+	loader->cursor = length;
+	action->range = (struct mr_action_range){.block = index, .length = length};
+	loader->phase = resized;
+	return mr_act(incoming, loader->actor, action, MR_ACTION_RESIZE);
+}
+
+static enum outcome take_block(struct mr_incoming *incoming, struct loader *loader, const struct mr_ram_block *entry,
+			       struct mr_action *action)
+{
+	const uint32_t index = mr_own_block(incoming, entry->block);
+	const struct block *block;
+
+	if (index == NO_BLOCK)
+		return refuse(incoming, loader, MR_PC_021, mr_text("a block of this machine"),
+			      mr_text_name(entry->name));
+	block = block_at(incoming, index);
+	if (entry->has_page_size && entry->page_size != block->page_size)
+		return refuse(incoming, loader, MR_PC_021,
+			      mr_text("%s with pages of 0x%" PRIx64 " bytes", block->name, block->page_size),
+			      mr_text("0x%" PRIx64, entry->page_size));
+	if (entry->used_length != block->used_length)
+		return resize(incoming, loader, index, entry->used_length, action);
+	return ON;
+}
+
+/* ---- Precopy ---- */
+
+/* Whether the loader knows the record at all, by its release and capabilities. */
+static bool is_known(const struct mr_incoming *incoming, const struct loader *loader, enum mr_kind kind)
+{
+	if (kind == MR_RAM_XBZRLE)
+		return !loader->postcopy;
+	if (kind != MR_RAM_COMPRESSED)
+		return true;
+	if (!does(incoming, MR_SWITCH_COMPRESSED_PAGES))
+		return false;
+	if (loader->postcopy)
+		return does(incoming, MR_SWITCH_COMPRESSED_IN_POSTCOPY);
+	return has(incoming, MR_CAPABILITY_COMPRESS) || !does(incoming, MR_SWITCH_COMPRESSED_NEEDS_CAPABILITY);
+}
+
+static enum mr_rule write_page(struct mr_incoming *incoming, const struct mr_record *record, uint32_t block)
+{
+	const struct mr_incoming_memory *memory = &incoming->config.memory;
+	const struct mr_ram_page *page = &record->page;
+	const size_t size = target_page(incoming);
+	size_t produced;
+	uint8_t *to;
+
+	if (!memory->page)
+		return MR_NO_RULE;
+	if (record->kind == MR_RAM_ZERO && page->fill == 0) {
+		memory->zero(memory->argument, block, page->address);
+		return MR_NO_RULE;
+	}
+	to = memory->page(memory->argument, block, page->address);
+	if (!to)
+		return MR_PC_018;
+	switch (record->kind) {
+	case MR_RAM_ZERO:
+		memset(to, page->fill, size);
+		return MR_NO_RULE;
+	case MR_RAM_PAGE:
+		memcpy(to, page->data.data, size);
+		return MR_NO_RULE;
+	case MR_RAM_XBZRLE:
+		return mr_xbzrle_decode(to, size, page->data, NULL);
+	default:
+		return mr_page_inflate(page->data, to, size, &produced);
+	}
+}
+
+static void describe_page(const struct loader *loader, const struct mr_record *record, uint32_t block,
+			  struct mr_action *action)
+{
+	action->page = (struct mr_action_page){
+		.block = block,
+		.offset = record->page.address,
+		.flags = record->page.flags,
+		.ram_channel = loader->ram_channel,
+		.postcopy = loader->postcopy,
+		.fill = record->page.fill,
+		.data = record->page.data,
+	};
+}
+
+static enum outcome take_precopy(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record,
+				 uint32_t index, struct mr_action *action)
+{
+	const struct block *block = block_at(incoming, index);
+	enum mr_rule rule;
+
+	if (record->page.address >= block->used_length)
+		return refuse(incoming, loader, MR_PC_018, mr_text("an offset below 0x%" PRIx64, block->used_length),
+			      mr_text("0x%" PRIx64, record->page.address));
+	mr_bitmap_set(received_of(incoming, block), record->page.address / target_page(incoming), 1);
+	rule = write_page(incoming, record, index);
+	if (rule != MR_NO_RULE)
+		return refuse(incoming, loader, rule, mr_text("%s", mr_rule_title(rule)),
+			      mr_text("0x%" PRIx64 " of %s", record->page.address, block->name));
+	describe_page(loader, record, index, action);
+	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_RECORD);
+}
+
+/* ---- Postcopy: a host page from its target pages ---- */
+
+static enum outcome marked(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	const int error = incoming->actors[loader->actor].error;
+
+	if (error) {
+		mr_blame(incoming, loader, MR_PC_035, mr_text("a page that can be placed"),
+			 mr_text("0x%" PRIx64 " of %s: error %d", loader->placed.offset,
+				 block_at(incoming, loader->placed.block)->name, error));
+		return mr_fail_load(incoming, loader, error);
+	}
+	forget(loader);
+	action->placed = loader->placed;
+	action->placed.was_requested = mr_mark(incoming, loader->placed.block, loader->placed.offset);
+	action->placed.outstanding = incoming->outstanding;
+	action->placed.data = NULL;
+	loader->phase = mr_loader_record;
+	return mr_act(incoming, loader->actor, action, MR_ACTION_MARKED);
+}
+
+static enum outcome place(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record,
+			  const uint8_t *data, struct mr_action *action)
+{
+	const struct assembly *assembly = &loader->assembly;
+	const struct block *block = block_at(incoming, assembly->block);
+
+	loader->placed = (struct mr_action_placed){
+		.block = assembly->block,
+		.offset = assembly->offset,
+		.length = block->page_size,
+		.zero = assembly->all_zero,
+		.by_copy = assembly->all_zero && !block->zeroable,
+		.data = assembly->all_zero ? NULL : data,
+		.ram_channel = loader->ram_channel,
+		.record_offset = record->page.address,
+		.record_flags = record->page.flags,
+	};
+	action->placed = loader->placed;
+	loader->phase = marked;
+	return mr_act(incoming, loader->actor, action, MR_ACTION_PLACE);
+}
+
+/* Before 5.0 target pages ascend, from the host page's beginning. */
+static bool is_in_order(const struct mr_incoming *incoming, const struct assembly *assembly, uint64_t address)
+{
+	return does(incoming, MR_SWITCH_POSTCOPY_ANY_PAGE_ORDER) ||
+	       address == assembly->offset + assembly->count * target_page(incoming);
+}
+
+/* A target page that came before is refused by a strict machine; QEMU counts it, and places the rest as it was. */
+static bool is_new(struct mr_incoming *incoming, const struct loader *loader, uint64_t page)
+{
+	uint64_t *map = at(incoming, incoming->assembled[loader->ram_channel]);
+
+	if (loader->assembly.count == 0)
+		mr_bitmap_clear(map, 0, incoming->largest_page / target_page(incoming));
+	if (incoming->config.strict && mr_bitmap_test(map, page))
+		return false;
+	mr_bitmap_set(map, page, 1);
+	return true;
+}
+
+static enum mr_rule assemble(struct mr_incoming *incoming, struct loader *loader, const struct block *block,
+			     uint32_t index, uint64_t address)
+{
+	struct assembly *assembly = &loader->assembly;
+	const uint64_t host_page = address & ~(block->page_size - 1);
+
+	if (assembly->count == 0)
+		*assembly = (struct assembly){.block = index, .offset = host_page, .all_zero = true};
+	else if (assembly->block != index || assembly->offset != host_page)
+		return MR_PC_030;
+	if (!is_in_order(incoming, assembly, address))
+		return MR_PC_032;
+	if (block->page_size > target_page(incoming) &&
+	    !is_new(incoming, loader, (address - host_page) / target_page(incoming)))
+		return MR_PC_031;
+	assembly->count++;
+	return MR_NO_RULE;
+}
+
+/* Writes the target page where its host page is put together; what needs no such place is left in the window. */
+static enum mr_rule fill_in(struct mr_incoming *incoming, const struct loader *loader, const struct mr_record *record,
+			    const struct block *block, const uint8_t **data)
+{
+	uint8_t *page = incoming->config.temporary[loader->ram_channel];
+	const size_t size = target_page(incoming);
+	uint8_t *to = page ? page + (record->page.address & (block->page_size - 1)) : NULL;
+	size_t produced;
+
+	*data = page;
+	if (record->kind == MR_RAM_PAGE && block->page_size == size)
+		*data = record->page.data.data;
+	else if (to && record->kind == MR_RAM_PAGE)
+		memcpy(to, record->page.data.data, size);
+	else if (to && record->kind == MR_RAM_ZERO)
+		memset(to, record->page.fill, size);
+	else if (to)
+		return mr_page_inflate(record->page.data, to, size, &produced);
+	return MR_NO_RULE;
+}
+
+static enum outcome take_postcopy(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record,
+				  uint32_t index, struct mr_action *action)
+{
+	const struct block *block = block_at(incoming, index);
+	const uint8_t *data;
+	enum mr_rule rule;
+
+	if (record->page.address >= block->postcopy_length)
+		return refuse(incoming, loader, MR_PC_018,
+			      mr_text("an offset below 0x%" PRIx64, block->postcopy_length),
+			      mr_text("0x%" PRIx64, record->page.address));
+	if (record->page.fill && (incoming->config.strict || !does(incoming, MR_SWITCH_ZERO_FILL_ANY)))
+		return refuse(incoming, loader, MR_RAM_011, mr_text("00"), mr_text("%02x", record->page.fill));
+	rule = assemble(incoming, loader, block, index, record->page.address);
+	if (rule == MR_NO_RULE)
+		rule = fill_in(incoming, loader, record, block, &data);
+	if (rule != MR_NO_RULE)
+		return refuse(incoming, loader, rule, mr_text("%s", mr_rule_title(rule)),
+			      mr_text("0x%" PRIx64 " of %s", record->page.address, block->name));
+	if (record->kind != MR_RAM_ZERO || record->page.fill)
+		loader->assembly.all_zero = false;
+	if (loader->assembly.count == block->page_size / target_page(incoming))
+		return place(incoming, loader, record, data, action);
+	describe_page(loader, record, index, action);
+	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_RECORD);
+}
+
+/* ---- Any record ---- */
+
+static enum outcome take_page(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record,
+			      struct mr_action *action)
+{
+	const uint32_t index = mr_own_block(incoming, record->page.block);
+
+	if (!is_known(incoming, loader, record->kind))
+		return refuse_kind(incoming, loader, record);
+	if (index == NO_BLOCK)
+		return refuse(incoming, loader, MR_PC_021, mr_text("a block of this machine"),
+			      mr_text("%s", incoming->session.blocks[record->page.block].name));
+	return loader->postcopy ? take_postcopy(incoming, loader, record, index, action)
+				: take_precopy(incoming, loader, record, index, action);
+}
+
+enum outcome mr_take_ram(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record,
+			 struct mr_action *action)
+{
+	switch (record->kind) {
+	case MR_RAM_SIZE:
+		return loader->postcopy ? refuse_kind(incoming, loader, record) : ON;
+	case MR_RAM_BLOCK:
+		return take_block(incoming, loader, &record->ram_block, action);
+	case MR_RAM_ZERO:
+	case MR_RAM_PAGE:
+	case MR_RAM_XBZRLE:
+	case MR_RAM_COMPRESSED:
+		return take_page(incoming, loader, record, action);
+	case MR_RAM_FLUSH:
+		return take_flush(incoming, loader, record);
+	case MR_RAM_EOS:
+		return take_end(incoming, loader, action);
+	default:
+		return refuse_kind(incoming, loader, record);
+	}
+}
+
+enum outcome mr_take_cut_page(struct mr_incoming *incoming, struct loader *loader, struct mr_bytes left,
+			      struct mr_action *action)
+{
+	enum { WORD = 8 };
+	const uint32_t mask = target_page(incoming) - 1;
+	uint64_t word;
+
+	loader->phase = mr_ram_failed;
+	if (left.length < WORD || !loader->postcopy)
+		return ON;
+	word = mr_get_be64(left.data);
+	action->page = (struct mr_action_page){
+		.block = NO_BLOCK,
+		.offset = word & ~(uint64_t)mask,
+		.flags = (uint32_t)word & mask,
+		.ram_channel = loader->ram_channel,
+		.postcopy = true,
+		.cut = true,
+	};
+	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_RECORD);
+}

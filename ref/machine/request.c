@@ -1,0 +1,232 @@
+/* request.c: from a fault to a request, and the pages that are waited for. */
+#include "machine.h"
+
+/* ---- Pages that are waited for ---- */
+
+static uint64_t first_bit(const struct mr_incoming *incoming, uint64_t offset)
+{
+	return offset / target_page(incoming);
+}
+
+static bool is_requested(const struct mr_incoming *incoming, const struct block *block, uint64_t offset)
+{
+	return mr_bitmap_test(requested_of(incoming, block), first_bit(incoming, offset));
+}
+
+bool mr_mark(struct mr_incoming *incoming, uint32_t index, uint64_t offset)
+{
+	const struct block *block = block_at(incoming, index);
+
+	mr_bitmap_set(received_of(incoming, block), first_bit(incoming, offset),
+		      block->page_size / target_page(incoming));
+	if (!is_requested(incoming, block, offset))
+		return false;
+	mr_bitmap_clear(requested_of(incoming, block), first_bit(incoming, offset), 1);
+	incoming->outstanding--;
+	return true;
+}
+
+struct mr_return_message mr_request_for(struct mr_incoming *incoming, uint32_t index, uint64_t offset)
+{
+	enum { PLAIN_LENGTH = 12 };
+	const struct block *block = block_at(incoming, index);
+	struct mr_return_message message = {
+		.type = MR_RETURN_REQ_PAGES,
+		.length = PLAIN_LENGTH,
+		.start = offset,
+		.page_length = (uint32_t)block->page_size,
+	};
+
+	if (incoming->last_requested != index) {
+		incoming->last_requested = index;
+		message.type = MR_RETURN_REQ_PAGES_ID;
+		message.length = (uint16_t)(PLAIN_LENGTH + 1 + block->name_length);
+		message.block = (struct mr_bytes){(const uint8_t *)block->name, block->name_length};
+	}
+	return message;
+}
+
+/* ---- The fault handler ---- */
+
+bool mr_incoming_takes_fault(const struct mr_incoming *incoming)
+{
+	const struct fault_handler *fault = &incoming->fault;
+
+	return incoming->actors[MR_ACTOR_FAULT].alive && !incoming->actors[MR_ACTOR_FAULT].ended && !incoming->failed &&
+	       !fault->pending && fault->phase != FAULT_START && fault->phase != FAULT_ENDING;
+}
+
+bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t index, uint64_t offset, uint64_t thread)
+{
+	struct fault_handler *fault = &incoming->fault;
+	const struct block *block;
+
+	if (!mr_incoming_takes_fault(incoming) || index >= incoming->block_count)
+		return false;
+	block = block_at(incoming, index);
+	if (block->ignored || offset >= block->postcopy_length)
+		return false;
+	fault->pending = true;
+	fault->retried = false;
+	fault->block = index;
+	fault->offset = offset & ~(block->page_size - 1);
+	fault->thread = thread;
+	return true;
+}
+
+static enum outcome park(struct mr_incoming *incoming, struct mr_action *action, bool between)
+{
+	incoming->fault.between = between;
+	incoming->fault.phase = FAULT_PARKED;
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_PARK);
+}
+
+static enum outcome end(struct mr_incoming *incoming, struct mr_action *action)
+{
+	incoming->fault.pending = false;
+	incoming->fault.phase = FAULT_ENDING;
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_ACTOR_END);
+}
+
+/* Before it looks at its descriptors, the handler looks whether there is somebody to ask. */
+static enum outcome look(struct mr_incoming *incoming, struct mr_action *action)
+{
+	struct fault_handler *fault = &incoming->fault;
+
+	if (!fault->pending && !fault->wakened)
+		return mr_wait(incoming, MR_ACTOR_FAULT, MR_WAIT_FAULT, 0);
+	if (!incoming->return_up && !fault->quit && does(incoming, MR_SWITCH_RECOVERY))
+		return park(incoming, action, true);
+	fault->wakened = false;
+	if (fault->quit)
+		return end(incoming, action);
+	if (fault->pending)
+		fault->phase = FAULT_DECIDE;
+	return ON;
+}
+
+/* The verdict, at one moment: what is received and what is waited for then (REQ-003). */
+static enum mr_request_verdict judge(struct mr_incoming *incoming, const struct block *block)
+{
+	const uint64_t offset = incoming->fault.offset;
+
+	if (!does(incoming, MR_SWITCH_REQUEST_TREE))
+		return MR_REQUEST_REPEATED;
+	if (mr_bitmap_test(received_of(incoming, block), first_bit(incoming, offset)))
+		return MR_REQUEST_DROPPED;
+	if (is_requested(incoming, block, offset))
+		return MR_REQUEST_REPEATED;
+	mr_bitmap_set(requested_of(incoming, block), first_bit(incoming, offset), 1);
+	incoming->outstanding++;
+	return MR_REQUEST_ADDED;
+}
+
+/* One request on a connection is enough; QEMU repeats it for every message of the kernel's (REQ-004). */
+static bool is_enough(const struct mr_incoming *incoming, enum mr_request_verdict verdict)
+{
+	return verdict == MR_REQUEST_REPEATED && incoming->config.strict && does(incoming, MR_SWITCH_REQUEST_TREE);
+}
+
+static enum outcome decide(struct mr_incoming *incoming, struct mr_action *action)
+{
+	struct fault_handler *fault = &incoming->fault;
+	const enum mr_request_verdict verdict = judge(incoming, block_at(incoming, fault->block));
+
+	action->request = (struct mr_action_request){
+		.verdict = verdict,
+		.block = fault->block,
+		.offset = fault->offset,
+		.thread = fault->thread,
+		.outstanding = incoming->outstanding,
+		.retried = fault->retried,
+	};
+	fault->phase = FAULT_SEND;
+	if (verdict == MR_REQUEST_DROPPED || is_enough(incoming, verdict)) {
+		fault->pending = false;
+		fault->phase = FAULT_IDLE;
+	}
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_REQUEST);
+}
+
+static enum outcome forget_fault(struct mr_incoming *incoming)
+{
+	incoming->fault.pending = false;
+	incoming->fault.phase = FAULT_IDLE;
+	return ON;
+}
+
+/* A connection that is gone takes no request: the handler sleeps with it in hand. */
+static enum outcome request_failed(struct mr_incoming *incoming, struct mr_action *action, int error)
+{
+	incoming->fault.retried = true;
+	if (!does(incoming, MR_SWITCH_RECOVERY))
+		return forget_fault(incoming);
+	if (error == FAULT_IO || does(incoming, MR_SWITCH_FAULT_PAUSES_ON_ANY_ERROR))
+		return park(incoming, action, false);
+	return end(incoming, action);
+}
+
+static enum outcome send(struct mr_incoming *incoming, struct mr_action *action)
+{
+	struct fault_handler *fault = &incoming->fault;
+	/* The block counts as named even if the message is lost; RESUME forgets it anyway. */
+	const struct mr_return_message message = mr_request_for(incoming, fault->block, fault->offset);
+
+	if (!incoming->return_up)
+		return request_failed(incoming, action, FAULT_IO);
+	action->send.block = fault->block;
+	action->send.offset = fault->offset;
+	fault->phase = FAULT_SENT;
+	return mr_send(incoming, MR_ACTOR_FAULT, action, &message);
+}
+
+static enum outcome sent(struct mr_incoming *incoming, struct mr_action *action)
+{
+	const int error = incoming->actors[MR_ACTOR_FAULT].error;
+
+	return error ? request_failed(incoming, action, error) : forget_fault(incoming);
+}
+
+static enum outcome parked(struct mr_incoming *incoming, struct mr_action *action)
+{
+	struct fault_handler *fault = &incoming->fault;
+
+	if (!mr_take_release(incoming, MR_ACTOR_FAULT))
+		return mr_wait(incoming, MR_ACTOR_FAULT, MR_WAIT_RELEASE, 0);
+	fault->phase = fault->between ? FAULT_IDLE : FAULT_DECIDE;
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_CONTINUE);
+}
+
+static enum outcome fault_phase(struct mr_incoming *incoming, struct mr_action *action)
+{
+	switch (incoming->fault.phase) {
+	case FAULT_START:
+		incoming->fault.phase = FAULT_IDLE;
+		return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_ACTOR_START);
+	case FAULT_IDLE:
+		return look(incoming, action);
+	case FAULT_DECIDE:
+		return decide(incoming, action);
+	case FAULT_SEND:
+		return send(incoming, action);
+	case FAULT_SENT:
+		return sent(incoming, action);
+	case FAULT_PARKED:
+		return parked(incoming, action);
+	case FAULT_ENDING:
+		break;
+	}
+	return ENDED;
+}
+
+enum mr_step mr_fault_step(struct mr_incoming *incoming, struct mr_action *action)
+{
+	enum outcome outcome;
+
+	do
+		outcome = fault_phase(incoming, action);
+	while (outcome == ON);
+	if (incoming->fault.phase == FAULT_ENDING)
+		incoming->actors[MR_ACTOR_FAULT].ended = true;
+	return outcome == ACTED ? MR_STEP_ACTION : outcome == BLOCKED ? MR_STEP_WAITS : MR_STEP_DONE;
+}
