@@ -328,6 +328,7 @@ install: all
 	install -m 644 $(library) $(shared) '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(notdir $(shared)) '$(DESTDIR)$(LIBDIR)/libmigref.so'
 	awk '$(inline_tables)' ref/migref.h >'$(DESTDIR)$(INCLUDEDIR)/migref.h'
+	install -m 644 ref/incoming.h '$(DESTDIR)$(INCLUDEDIR)'
 	chmod 644 '$(DESTDIR)$(INCLUDEDIR)/migref.h'
 	install -m 644 docs/migref.1 '$(DESTDIR)$(MANDIR)/man1'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \

@@ -155,6 +155,14 @@ size_t mr_incoming_size(const struct mr_incoming_config *config, char error[96])
  * uses; what lies in huge untouched bitmaps is never written. NULL if `size` is too small.
  */
 struct mr_incoming *mr_incoming_init(void *memory, size_t size, const struct mr_incoming_config *config);
+/*
+ * Begins anew in the memory of a machine that is done with, without clearing all of it: for who runs many. NULL if the
+ * configuration needs more memory, or another place for its bitmaps: blocks have to be as before.
+ */
+struct mr_incoming *mr_incoming_reset(struct mr_incoming *incoming, const struct mr_incoming_config *config);
+
+/* Makes a machine of the same state in `memory`; both go on by themselves. NULL if `size` is too small. */
+struct mr_incoming *mr_incoming_copy(void *memory, size_t size, const struct mr_incoming *from);
 
 /* ---- Actions ----------------------------------------------------------------------------------------------------- */
 

@@ -251,22 +251,19 @@ static void start_loader(struct loader *loader, unsigned actor, phase_function *
 		.actor = actor, .phase = phase, .channel = NO_CHANNEL, .ram_channel = actor == MR_ACTOR_PREEMPT};
 }
 
-struct mr_incoming *mr_incoming_init(void *memory, size_t size, const struct mr_incoming_config *config)
+/* Everything but bitmaps, whose words are 0. */
+static void set_up(struct mr_incoming *incoming, const struct mr_incoming_config *config)
 {
-	struct mr_incoming *incoming = memory;
-	char error[96];
-	const size_t needed = mr_incoming_size(config, error);
-
-	if (needed == 0 || size < needed)
-		return NULL;
+	memset(incoming, 0, offsetof(struct mr_incoming, session));
 	incoming->config = *config;
 	set_defaults(&incoming->config);
 	incoming->profile = config->profile;
 	if (!incoming->profile.known)
 		mr_profile_init(&incoming->profile, "11.1");
-	incoming->size = lay_out(&incoming->config, incoming);
 	incoming->block_count = config->block_count;
 	incoming->connections_max = incoming->config.connections_max;
+	incoming->size = lay_out(&incoming->config, incoming);
+	memset(at(incoming, incoming->channels), 0, incoming->connections_max * sizeof(struct channel));
 	for (uint32_t i = 0; i < config->block_count; i++)
 		take_block(incoming, i, &config->blocks[i]);
 	incoming->config.blocks = NULL;
@@ -279,7 +276,48 @@ struct mr_incoming *mr_incoming_init(void *memory, size_t size, const struct mr_
 	start_loader(&incoming->listen, MR_ACTOR_LISTEN, mr_listen_begin);
 	start_loader(&incoming->preempt, MR_ACTOR_PREEMPT, mr_preempt_begin);
 	mr_start_actor(incoming, MR_ACTOR_MAIN);
+}
+
+struct mr_incoming *mr_incoming_init(void *memory, size_t size, const struct mr_incoming_config *config)
+{
+	char error[96];
+	const size_t needed = mr_incoming_size(config, error);
+
+	if (needed == 0 || size < needed)
+		return NULL;
+	set_up(memory, config);
+	return memory;
+}
+
+struct mr_incoming *mr_incoming_reset(struct mr_incoming *incoming, const struct mr_incoming_config *config)
+{
+	const size_t size = incoming->size;
+	char error[96];
+	const size_t needed = mr_incoming_size(config, error);
+
+	if (needed == 0 || size < needed)
+		return NULL;
+	for (uint32_t i = 0; i < incoming->block_count; i++) {
+		const struct block *block = block_at(incoming, i);
+		const uint64_t pages = block->max_length / target_page(incoming);
+
+		mr_bitmap_clear(received_of(incoming, block), 0, pages);
+		mr_bitmap_clear(requested_of(incoming, block), 0, pages);
+	}
+	for (unsigned i = 0; i < RAM_CHANNELS; i++)
+		mr_bitmap_clear(at(incoming, incoming->assembled[i]), 0,
+				incoming->largest_page / target_page(incoming));
+	set_up(incoming, config);
+	incoming->size = size;
 	return incoming;
+}
+
+struct mr_incoming *mr_incoming_copy(void *memory, size_t size, const struct mr_incoming *from)
+{
+	if (size < from->size)
+		return NULL;
+	memcpy(memory, from, from->size);
+	return memory;
 }
 
 /* ---- Connections ---- */

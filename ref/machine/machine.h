@@ -129,7 +129,6 @@ struct fault_handler {
 struct mr_incoming {
 	struct mr_incoming_config config;
 	struct mr_profile profile;
-	struct mr_session session;
 	size_t size; /* of the arena */
 
 	enum mr_postcopy_state state;
@@ -170,6 +169,8 @@ struct mr_incoming {
 	uint32_t multifd_count;         /* receivers that are there */
 	size_t assembled[RAM_CHANNELS]; /* bitmaps of a host page's target pages */
 	uint8_t out[3][SEND_BYTES];     /* of main, listen and fault actor */
+	/* Large, and set up by a function of its own: what stands before it is cleared as one. */
+	struct mr_session session;
 };
 
 /* ---- Places in the arena ---- */

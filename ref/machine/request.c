@@ -19,7 +19,8 @@ bool mr_mark(struct mr_incoming *incoming, uint32_t index, uint64_t offset)
 
 	mr_bitmap_set(received_of(incoming, block), first_bit(incoming, offset),
 		      block->page_size / target_page(incoming));
-	if (!is_requested(incoming, block, offset))
+	/* Most pages come unasked: where nothing is waited for, a huge map need not be looked at. */
+	if (incoming->outstanding == 0 || !is_requested(incoming, block, offset))
 		return false;
 	mr_bitmap_clear(requested_of(incoming, block), first_bit(incoming, offset), 1);
 	incoming->outstanding--;
