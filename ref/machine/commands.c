@@ -319,6 +319,23 @@ static enum outcome discard(struct mr_incoming *incoming, struct loader *loader,
 
 /* ---- LISTEN ---- */
 
+static enum outcome listen_failed(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	(void)action;
+	return mr_end_command(incoming, loader, loader->result);
+}
+
+/* What was set up so far is given back, from 4.0 on. */
+static enum outcome give_up_listening(struct mr_incoming *incoming, struct loader *loader, const char *what)
+{
+	const int error = error_of(incoming, loader);
+
+	mr_blame(incoming, loader, MR_PC_010, mr_text("%s", what), mr_text("error %d", error));
+	loader->result = -error;
+	return does(incoming, MR_SWITCH_LISTEN_FAILURE_CLEANS) ? mr_cleanup_then(loader, listen_failed)
+							       : mr_go(loader, listen_failed);
+}
+
 /* The listen loader counts as started when it has shown its status. */
 static enum outcome listen_wait(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
@@ -332,7 +349,7 @@ static enum outcome listen_notified(struct mr_incoming *incoming, struct loader 
 {
 	(void)action;
 	if (error_of(incoming, loader))
-		return refuse_failed(incoming, loader, MR_PC_010, "devices that agree to LISTEN");
+		return give_up_listening(incoming, loader, "devices that agree to LISTEN");
 	mr_start_actor(incoming, MR_ACTOR_LISTEN);
 	return mr_go(loader, listen_wait);
 }
@@ -379,7 +396,7 @@ static enum outcome registered(struct mr_incoming *incoming, struct loader *load
 {
 	(void)action;
 	if (error_of(incoming, loader))
-		return refuse_failed(incoming, loader, MR_PC_010, "a block whose faults can be caught");
+		return give_up_listening(incoming, loader, "a block whose faults can be caught");
 	return mr_go(loader, listen_register);
 }
 
@@ -387,7 +404,7 @@ static enum outcome listen_fault_actor(struct mr_incoming *incoming, struct load
 {
 	(void)action;
 	if (error_of(incoming, loader))
-		return refuse_failed(incoming, loader, MR_PC_010, "a userfault object");
+		return give_up_listening(incoming, loader, "a userfault object");
 	mr_start_actor(incoming, MR_ACTOR_FAULT);
 	if (incoming->fault.phase == FAULT_START)
 		return mr_wait(incoming, loader->actor, MR_WAIT_ACTOR, MR_ACTOR_FAULT);

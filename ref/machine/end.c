@@ -43,7 +43,7 @@ static enum outcome clean_state_late(struct mr_incoming *incoming, struct loader
 /* 1: the main channel has an error. */
 static uint32_t shut_value(const struct mr_incoming *incoming)
 {
-	return incoming->status == MR_STATUS_FAILED || incoming->main_failed;
+	return incoming->status == MR_STATUS_FAILED || incoming->main_failed || incoming->description_missing;
 }
 
 static enum outcome shut(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
@@ -109,13 +109,16 @@ static enum outcome cleanup_release(struct mr_incoming *incoming, struct loader 
 
 static enum outcome cleanup_block(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action);
 
-/* A block that cannot be given back ends the cleanup where it is. */
+/* QEMU leaves out the rest of a cleanup that meets an error; a strict machine goes on with what can be given back. */
+static bool is_cleanup_over(const struct mr_incoming *incoming, const struct loader *loader)
+{
+	return incoming->actors[loader->actor].error && !incoming->config.strict;
+}
+
 static enum outcome unregistered(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	(void)action;
-	if (incoming->actors[loader->actor].error)
-		return mr_go(loader, loader->then);
-	return mr_go(loader, cleanup_block);
+	return mr_go(loader, is_cleanup_over(incoming, loader) ? loader->then : cleanup_block);
 }
 
 static enum outcome unregister(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
@@ -143,7 +146,7 @@ static enum outcome cleanup_notified(struct mr_incoming *incoming, struct loader
 {
 	(void)action;
 	loader->index = 0;
-	return mr_go(loader, incoming->actors[loader->actor].error ? loader->then : cleanup_block);
+	return mr_go(loader, is_cleanup_over(incoming, loader) ? loader->then : cleanup_block);
 }
 
 static enum outcome cleanup_fault(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
@@ -195,7 +198,7 @@ static enum outcome cleanup(struct mr_incoming *incoming, struct loader *loader,
 	return mr_act(incoming, loader->actor, action, MR_ACTION_CLEANUP);
 }
 
-static enum outcome cleanup_then(struct loader *loader, phase_function *then)
+enum outcome mr_cleanup_then(struct loader *loader, phase_function *then)
 {
 	loader->then = then;
 	return mr_go(loader, cleanup);
@@ -208,7 +211,7 @@ static enum outcome precopy_last(struct mr_incoming *incoming, struct loader *lo
 	(void)action;
 	/* Postcopy was advised, and not needed in the end. */
 	if (incoming->state == MR_POSTCOPY_ADVISE && has(incoming, MR_CAPABILITY_POSTCOPY_RAM))
-		return cleanup_then(loader, clean_state_first);
+		return mr_cleanup_then(loader, clean_state_first);
 	return mr_go(loader, clean_state_first);
 }
 
@@ -266,6 +269,8 @@ static enum outcome read_description(struct mr_incoming *incoming, struct loader
 			(struct mr_wants){.channel = loader->channel, .wanted = decoder->wanted};
 		return BLOCKED;
 	default:
+		/* The migration is good all the same; only QEMU counts it as an error of the channel (PC-043). */
+		incoming->description_missing = !incoming->config.strict;
 		break;
 	}
 	return mr_go(loader, precopy_clean_state);
@@ -290,7 +295,7 @@ enum outcome mr_main_idle(struct mr_incoming *incoming, struct loader *loader, s
 	if (incoming->actors[MR_ACTOR_LISTEN].ended) {
 		if (!does(incoming, MR_SWITCH_CLEANUP_IN_MAIN))
 			return ENDED;
-		return have_receivers_ended(incoming, loader->actor) ? cleanup_then(loader, clean_state_first)
+		return have_receivers_ended(incoming, loader->actor) ? mr_cleanup_then(loader, clean_state_first)
 								     : BLOCKED;
 	}
 	if (paused && there)
@@ -336,7 +341,7 @@ static enum outcome listen_waits(struct mr_incoming *incoming, struct loader *lo
 		return mr_go(loader, listen_status);
 	if (!have_receivers_ended(incoming, loader->actor))
 		return BLOCKED;
-	return has(incoming, MR_CAPABILITY_POSTCOPY_RAM) ? cleanup_then(loader, listen_status)
+	return has(incoming, MR_CAPABILITY_POSTCOPY_RAM) ? mr_cleanup_then(loader, listen_status)
 							 : mr_go(loader, listen_status);
 }
 
@@ -356,7 +361,7 @@ static enum outcome failure_shown(struct mr_incoming *incoming, struct loader *l
 	if (listens && does(incoming, MR_SWITCH_CLEANUP_IN_MAIN))
 		return mr_go(loader, over);
 	if (listens && has(incoming, MR_CAPABILITY_POSTCOPY_RAM))
-		return cleanup_then(loader, clean_state_first);
+		return mr_cleanup_then(loader, clean_state_first);
 	if (!does(incoming, MR_SWITCH_EXIT_ON_ERROR))
 		return mr_go(loader, finish);
 	return have_receivers_ended(incoming, loader->actor) ? mr_go(loader, clean_state_first) : BLOCKED;

@@ -229,6 +229,12 @@ static void describe_page(const struct loader *loader, const struct mr_record *r
 	};
 }
 
+/* Early releases take a ZERO record with any byte. */
+static bool is_fill_refused(const struct mr_incoming *incoming, const struct mr_record *record)
+{
+	return record->page.fill && (incoming->config.strict || !does(incoming, MR_SWITCH_ZERO_FILL_ANY));
+}
+
 static enum outcome take_precopy(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record,
 				 uint32_t index, struct mr_action *action)
 {
@@ -238,6 +244,8 @@ static enum outcome take_precopy(struct mr_incoming *incoming, struct loader *lo
 	if (record->page.address >= block->used_length)
 		return refuse(incoming, loader, MR_PC_018, mr_text("an offset below 0x%" PRIx64, block->used_length),
 			      mr_text("0x%" PRIx64, record->page.address));
+	if (is_fill_refused(incoming, record))
+		return refuse(incoming, loader, MR_RAM_011, mr_text("00"), mr_text("%02x", record->page.fill));
 	mr_bitmap_set(received_of(incoming, block), record->page.address / target_page(incoming), 1);
 	rule = write_page(incoming, record, index);
 	if (rule != MR_NO_RULE)
@@ -361,7 +369,7 @@ static enum outcome take_postcopy(struct mr_incoming *incoming, struct loader *l
 		return refuse(incoming, loader, MR_PC_018,
 			      mr_text("an offset below 0x%" PRIx64, block->postcopy_length),
 			      mr_text("0x%" PRIx64, record->page.address));
-	if (record->page.fill && (incoming->config.strict || !does(incoming, MR_SWITCH_ZERO_FILL_ANY)))
+	if (is_fill_refused(incoming, record))
 		return refuse(incoming, loader, MR_RAM_011, mr_text("00"), mr_text("%02x", record->page.fill));
 	rule = assemble(incoming, loader, block, index, record->page.address);
 	if (rule == MR_NO_RULE)

@@ -177,6 +177,7 @@ static enum outcome tell_section(struct mr_incoming *incoming, struct loader *lo
 	action->section.idstr = record->section.idstr;
 	action->section.is_ram = mr_name_is(record->section.idstr, "ram");
 	loader->in_ram = action->section.is_ram;
+	loader->footer_due = !incoming->config.context.no_footer;
 	loader->postcopy = postcopy && loader->in_ram;
 	if (loader->in_ram) {
 		incoming->sequence++;
@@ -234,8 +235,8 @@ static enum outcome check_subsection(struct mr_incoming *incoming, struct loader
 			 mr_text("%" PRIu32 " bits", subsection->target_page_bits));
 		return mr_fail_load(incoming, loader, FAULT_INVALID);
 	}
-	if (subsection->which == MR_SUBSECTION_UUID && has(incoming, MR_CAPABILITY_VALIDATE_UUID) &&
-	    context->uuid_known && memcmp(subsection->uuid.data, context->uuid, sizeof(context->uuid)) != 0) {
+	if (subsection->which == MR_SUBSECTION_UUID && context->uuid_known &&
+	    memcmp(subsection->uuid.data, context->uuid, sizeof(context->uuid)) != 0) {
 		mr_blame(incoming, loader, MR_STR_009, mr_text("the receiver's uuid"), mr_text("another"));
 		return mr_fail_load(incoming, loader, FAULT_INVALID);
 	}
@@ -253,6 +254,7 @@ static enum outcome take_record(struct mr_incoming *incoming, struct loader *loa
 				struct mr_action *action)
 {
 	loader->record_offset = record->offset;
+	loader->footer_due &= record->kind != MR_SECTION_FOOTER;
 	if (loader->in_ram && record->kind >= MR_RAM_SIZE && record->kind <= MR_RAM_EOS)
 		return mr_take_ram(incoming, loader, record, action);
 	switch (record->kind) {
@@ -296,7 +298,8 @@ static enum outcome read_failed(struct mr_incoming *incoming, struct loader *loa
 	if (incoming->error.rule == MR_NO_RULE)
 		incoming->error = decoder->error;
 	loader->record_offset = decoder->offset;
-	loader->result = cut ? -FAULT_IO : -FAULT_INVALID;
+	/* A footer that did not come is a wrong one. */
+	loader->result = cut && (loader->in_ram || !loader->footer_due) ? -FAULT_IO : -FAULT_INVALID;
 	if (loader->in_ram && cut)
 		return mr_take_cut_page(incoming, loader, left, action);
 	return mr_fail_load(incoming, loader, -loader->result);

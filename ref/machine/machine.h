@@ -82,6 +82,7 @@ struct loader {
 	uint32_t channel;     /* NO_CHANNEL: none */
 	bool in_package;
 	bool in_ram, postcopy; /* inside a `ram` body; one that is read by postcopy's rules */
+	bool footer_due;       /* a section's body was read, its footer was not */
 	uint32_t index;        /* of the block or range that is next */
 	uint64_t cursor;       /* place in a bitmap */
 	int result;            /* of the loop: 0, RESULT_QUIT or -errno */
@@ -143,6 +144,7 @@ struct mr_incoming {
 	uint64_t sequence; /* `ram` bodies so far */
 
 	bool state_cleaned;  /* what handlers kept for loading was given back */
+	bool description_missing; /* behind the end mark of precopy */
 	bool main_failed;    /* the main loader failed and left the end to the listen loader */
 	bool multifd_failed; /* a multifd channel is broken: all receivers end */
 	bool multifd_quit;   /* the receivers are to end */
@@ -295,6 +297,8 @@ enum mr_step mr_receiver_step(struct mr_incoming *incoming, uint32_t index, stru
 phase_function mr_barrier;
 
 /* end.c */
+/* Gives back what catches faults, then goes on with `then`. */
+enum outcome mr_cleanup_then(struct loader *loader, phase_function *then);
 phase_function mr_precopy_end, mr_listen_end, mr_main_end, mr_final_failure;
 
 #endif

@@ -235,7 +235,9 @@ static enum outcome ask_again(struct mr_incoming *incoming, struct loader *loade
 		action->send.offset = message.start;
 		return mr_send(incoming, loader->actor, action, &message);
 	}
-	mr_release(incoming, MR_ACTOR_FAULT);
+	/* In QEMU a handler that did not sleep keeps this, and does not sleep the next time. */
+	if (!incoming->config.strict || incoming->fault.phase == FAULT_PARKED)
+		mr_release(incoming, MR_ACTOR_FAULT);
 	return mr_go(loader, release_preempt);
 }
 

@@ -89,6 +89,18 @@ static enum outcome end(struct mr_incoming *incoming, struct mr_action *action)
 	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_ACTOR_END);
 }
 
+/*
+ * Whether there is somebody to ask. QEMU's handler may come so late that it sees the new connection already, and then
+ * asks before RESUME; a strict one does not (REC-011).
+ */
+static bool may_ask(const struct mr_incoming *incoming)
+{
+	const bool between =
+		incoming->status == MR_STATUS_POSTCOPY_PAUSED || incoming->status == MR_STATUS_POSTCOPY_RECOVER;
+
+	return incoming->return_up && !(incoming->config.strict && between);
+}
+
 /* Before it looks at its descriptors, the handler looks whether there is somebody to ask. */
 static enum outcome look(struct mr_incoming *incoming, struct mr_action *action)
 {
@@ -96,7 +108,7 @@ static enum outcome look(struct mr_incoming *incoming, struct mr_action *action)
 
 	if (!fault->pending && !fault->wakened)
 		return mr_wait(incoming, MR_ACTOR_FAULT, MR_WAIT_FAULT, 0);
-	if (!incoming->return_up && !fault->quit && does(incoming, MR_SWITCH_RECOVERY))
+	if (!may_ask(incoming) && !fault->quit && does(incoming, MR_SWITCH_RECOVERY))
 		return park(incoming, action, true);
 	fault->wakened = false;
 	if (fault->quit)
@@ -173,7 +185,7 @@ static enum outcome send(struct mr_incoming *incoming, struct mr_action *action)
 	/* The block counts as named even if the message is lost; RESUME forgets it anyway. */
 	const struct mr_return_message message = mr_request_for(incoming, fault->block, fault->offset);
 
-	if (!incoming->return_up)
+	if (!may_ask(incoming))
 		return request_failed(incoming, action, FAULT_IO);
 	action->send.block = fault->block;
 	action->send.offset = fault->offset;
