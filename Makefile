@@ -83,7 +83,7 @@ shell_tests := $(wildcard tests/replay/*.sh tests/cli/*.sh tests/spec/*.sh)
 all_c := $(ref_sources) $(world_sources) $(cli_sources) $(unit_sources) $(unit_support_sources) \
 	$(bench_sources) $(fuzz_sources) $(fuzz_support_sources) $(fuzz_driver_sources)
 all_h := $(sort $(shell find ref $(wildcard sim tests fuzz) -name '*.h'))
-tables := $(wildcard ref/*.def ref/*/*.def)
+tables := $(wildcard ref/*.def ref/*/*.def sim/*/*.def)
 
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
@@ -163,7 +163,7 @@ $(program): $(call objects,$(cli_sources)) $(world) $(library)
 .PHONY: tests unit check check-built demo demo-built bench packages-build packages-check
 
 # What `make check` needs from one variant.
-tests: $(unit_programs) $(if $(SANITIZE),$(regress_programs))
+tests: $(unit_programs) $(program) $(if $(SANITIZE),$(regress_programs))
 
 $(OUT)/tests/%: $(OUT)/obj/tests/unit/%.o $(call objects,$(unit_support_sources)) \
 		$(world) $(library)

@@ -3,20 +3,27 @@
 #include "sim/record/print.h"
 #include "sim/record/replay.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-enum { RANGES_SHOWN = 16 };
+enum { RANGES_SHOWN = 16, KEY_LOG = 256, KEY_FROM_LOG, KEY_ACTIONS, KEY_STRICT };
 
 struct replay_options {
 	char **paths;
 	int count;
-	bool json;
+	bool json, strict;
+	const char *log, *from_log, *actions; /* files; NULL: none */
 };
 
 static const struct argp_option options[] = {
 	{"json", 'j', NULL, 0, "one JSON object for each comparison", 0},
+	{"log", KEY_LOG, "FILE", 0, "write the nondeterminism log that the destination was run by", 0},
+	{"from-log", KEY_FROM_LOG, "FILE", 0, "run the destination by this log instead of one derived from its trace",
+	 0},
+	{"actions", KEY_ACTIONS, "FILE", 0, "write what the destination did, one action a line", 0},
+	{"strict", KEY_STRICT, NULL, 0, "a destination that does right where QEMU has a defect", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
 
@@ -24,10 +31,25 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
 	struct replay_options *replay = state->input;
 
-	(void)argument;
 	switch (key) {
 	case 'j':
 		replay->json = true;
+		return 0;
+	case KEY_LOG:
+		replay->log = argument;
+		return 0;
+	case KEY_FROM_LOG:
+		replay->from_log = argument;
+		return 0;
+	case KEY_ACTIONS:
+		replay->actions = argument;
+		return 0;
+	case KEY_STRICT:
+		replay->strict = true;
+		return 0;
+	case ARGP_KEY_END:
+		if (replay->count > 1 && (replay->log || replay->from_log || replay->actions))
+			argp_error(state, "--log, --from-log and --actions are for one RECORDING");
 		return 0;
 	case ARGP_KEY_ARGS:
 		replay->paths = state->argv + state->next;
@@ -47,10 +69,13 @@ static const struct argp argp = {
 	.args_doc = "RECORDING...",
 	.doc = "Replays recorded migrations in the reference and compares.\v"
 	       "wire: every channel is decoded, each record is written again from what was understood of it, "
-	       "compressed payloads are "
-	       "compressed again, and the bytes are compared.\n"
-	       "memory: guest memory is rebuilt from the channels and compared with the source's (source.ram, "
-	       "source.pmem).\n\n"
+	       "compressed payloads are compressed again, and the bytes are compared.\n"
+	       "return path: the destination is run again, by the recorded bytes and a log of what they do not "
+	       "determine; "
+	       "what it sends back is compared byte for byte. The log is derived from the destination's trace, without "
+	       "one from the recorded return path.\n"
+	       "actions: each thread of the trace did what the machine does, in the same order.\n"
+	       "memory: what the destination wrote is compared with the source's memory (source.ram, source.pmem).\n\n"
 	       "Exit status 0 if everything is identical, 1 if something differs, 3 if a recording cannot be read.",
 };
 
@@ -69,6 +94,126 @@ static void print_wire_text(const struct mr_wire_result *wire)
 	if (wire->cut)
 		printf("; cut: %" PRIu64 " bytes of an unfinished record, missing %s", wire->rest, wire->text);
 	putchar('\n');
+}
+
+static void print_return_text(const struct mr_return_result *result)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "ch%" PRIu32 ".ret", result->channel);
+	printf("  return path  %-13s ", name);
+	if (!result->identical)
+		printf("DIFFERS    %s\n", result->text);
+	else if (result->sent > result->recorded)
+		printf("identical  %" PRIu64 " bytes; cut: %" PRIu64 " more were sent\n", result->recorded,
+		       result->sent - result->recorded);
+	else
+		printf("identical  %" PRIu64 " bytes\n", result->recorded);
+}
+
+static void print_context(const char *whose, const char text[][MR_CONTEXT_TEXT], size_t count, size_t at)
+{
+	printf("            %s:\n", whose);
+	for (size_t i = 0; i < count; i++)
+		printf("            %c %s\n", i == at ? '>' : ' ', text[i]);
+	if (at >= count)
+		puts("            > the end");
+}
+
+static void print_difference_text(const struct mr_difference *difference)
+{
+	const char *actor = mr_actor_name(difference->actor);
+
+	fputs("  actions  DIFFERS    dst.trace:", stdout);
+	if (difference->line)
+		printf("%" PRIu64 ": ", difference->line);
+	else
+		fputs("end: ", stdout);
+	fputs(actor ? actor : "no actor", stdout);
+	if (difference->channel < MR_INCOMING_CHANNELS_MAX)
+		printf(", ch%" PRIu32 ".fwd offset 0x%" PRIx64, difference->channel, difference->offset);
+	printf(", %s, %s", mr_postcopy_state_name(difference->state), mr_status_name(difference->status));
+	if (difference->rule)
+		printf(": %s", mr_rule_id(difference->rule));
+	printf("\n            trace:   %s\n            machine: %s\n", difference->traced, difference->made);
+	print_context("trace", difference->trace, difference->trace_count, difference->trace_at);
+	print_context("machine", difference->machine, difference->machine_count, difference->machine_at);
+}
+
+static void print_not_traced(const struct mr_destination *destination)
+{
+	const char *before = "            not traced: ";
+
+	for (unsigned i = 0; i < MR_EVENT_KIND_COUNT; i++) {
+		if (!destination->not_traced[i])
+			continue;
+		printf("%s%s", before, mr_event_name((enum mr_event_kind)i));
+		before = ", ";
+	}
+	if (*before == ',')
+		putchar('\n');
+}
+
+static void print_actions_text(const struct mr_destination *destination)
+{
+	if (!destination->has_trace) {
+		puts("  actions  not compared: no dst.trace");
+		return;
+	}
+	if (destination->trace_error[0]) {
+		printf("  actions  DIFFERS    %s\n", destination->trace_error);
+		return;
+	}
+	if (destination->difference.found) {
+		print_difference_text(&destination->difference);
+		return;
+	}
+	printf("  actions  identical  %" PRIu64 " lines of dst.trace, %" PRIu64
+	       " of them in one order for all actors\n",
+	       destination->lines, destination->locked_lines);
+	print_not_traced(destination);
+}
+
+static void print_log_text(const struct mr_destination *destination)
+{
+	printf("  log      %s  %" PRIu64 " records, %" PRIu64 " faults, %" PRIu64 " actions",
+	       destination->from_log ? "given    " : "derived  ", destination->log_records, destination->faults,
+	       destination->actions);
+	if (!destination->from_log)
+		printf("; %" PRIu64 " ties settled by the bytes", destination->ties);
+	putchar('\n');
+	if (destination->log_rule)
+		printf("            DOES NOT FIT  %s: %s\n", mr_rule_id(destination->log_rule), destination->reason);
+}
+
+static void print_end_text(const struct mr_destination *destination)
+{
+	char text[400];
+
+	if (destination->finished)
+		return;
+	printf("            the destination did not finish: %s, %s", mr_postcopy_state_name(destination->state),
+	       mr_status_name(destination->status));
+	if (destination->blamed.rule) {
+		mr_format_finding(text, sizeof(text), &destination->blamed);
+		printf(": %s", text);
+	}
+	putchar('\n');
+}
+
+static void print_destination_text(const struct mr_destination *destination)
+{
+	if (!destination->ran) {
+		printf("  actions  DIFFERS    the destination cannot be run: %s\n", destination->reason);
+		return;
+	}
+	for (size_t i = 0; i < destination->return_count; i++)
+		print_return_text(&destination->returns[i]);
+	if (destination->return_count == 0)
+		puts("  return path  none");
+	print_actions_text(destination);
+	print_log_text(destination);
+	print_end_text(destination);
 }
 
 static void print_ranges(const struct mr_page_list *list, uint64_t page_size, const char *what)
@@ -118,6 +263,8 @@ static void print_text(const char *path, const struct mr_replay *replay)
 	printf("%s: %s\n", path, replay->holds ? "holds" : "DOES NOT HOLD");
 	for (size_t i = 0; i < replay->wire_count; i++)
 		print_wire_text(&replay->wires[i]);
+	if (replay->has_destination)
+		print_destination_text(&replay->destination);
 	for (size_t i = 0; i < replay->memory_count; i++)
 		print_memory_text(&replay->memories[i]);
 	print_absent_blocks(replay);
@@ -142,6 +289,63 @@ static void put_ranges(const char *name, const struct mr_page_list *list)
 	fputs("]}", stdout);
 }
 
+static void print_return_json(const char *path, const struct mr_return_result *result)
+{
+	putchar('{');
+	put_string("recording", path, ",\"comparison\":\"return path\",");
+	printf("\"channel\":\"ch%" PRIu32 ".ret\",\"identical\":%s,\"recorded\":%" PRIu64 ",\"sent\":%" PRIu64
+	       ",\"cut\":%s,\"difference\":%" PRIu64 ",",
+	       result->channel, result->identical ? "true" : "false", result->recorded, result->sent,
+	       result->cut ? "true" : "false", result->difference);
+	put_string("text", result->text, "}\n");
+}
+
+static void put_context(const char *name, const char text[][MR_CONTEXT_TEXT], size_t count, size_t at)
+{
+	printf(",\"%s\":[", name);
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			putchar(',');
+		mr_print_json_string(stdout, (struct mr_bytes){(const uint8_t *)text[i], strlen(text[i])});
+	}
+	printf("],\"%s_at\":%zu", name, at);
+}
+
+static void put_difference(const struct mr_difference *difference)
+{
+	const char *actor = mr_actor_name(difference->actor);
+
+	printf(",\"line\":%" PRIu64 ",\"offset\":%" PRIu64 ",", difference->line, difference->offset);
+	put_string("actor", actor ? actor : "", ",");
+	put_string("state", mr_postcopy_state_name(difference->state), ",");
+	put_string("status", mr_status_name(difference->status), ",");
+	put_string("rule", difference->rule ? mr_rule_id(difference->rule) : "", ",");
+	put_string("traced", difference->traced, ",");
+	put_string("made", difference->made, "");
+	put_context("trace", difference->trace, difference->trace_count, difference->trace_at);
+	put_context("machine", difference->machine, difference->machine_count, difference->machine_at);
+}
+
+static void print_destination_json(const char *path, const struct mr_destination *destination)
+{
+	for (size_t i = 0; i < destination->return_count; i++)
+		print_return_json(path, &destination->returns[i]);
+	putchar('{');
+	put_string("recording", path, ",\"comparison\":\"actions\",");
+	printf("\"identical\":%s,\"lines\":%" PRIu64 ",\"ordered\":%" PRIu64 ",\"ties\":%" PRIu64
+	       ",\"records\":%" PRIu64 ",\"faults\":%" PRIu64 ",\"actions\":%" PRIu64 ",",
+	       !destination->has_trace || !destination->ran ? "null"
+	       : destination->actions_identical             ? "true"
+							    : "false",
+	       destination->lines, destination->locked_lines, destination->ties, destination->log_records,
+	       destination->faults, destination->actions);
+	put_string("status", mr_status_name(destination->status), ",");
+	put_string("text", destination->trace_error[0] ? destination->trace_error : destination->reason, "");
+	if (destination->difference.found)
+		put_difference(&destination->difference);
+	fputs("}\n", stdout);
+}
+
 static void print_json(const char *path, const struct mr_replay *replay)
 {
 	for (size_t i = 0; i < replay->wire_count; i++) {
@@ -155,6 +359,8 @@ static void print_json(const char *path, const struct mr_replay *replay)
 		       wire->records, wire->payloads, wire->cut ? "true" : "false", wire->rest, wire->difference);
 		put_string("text", wire->text, "}\n");
 	}
+	if (replay->has_destination)
+		print_destination_json(path, &replay->destination);
 	for (size_t i = 0; i < replay->memory_count; i++) {
 		const struct mr_memory_result *memory = &replay->memories[i];
 
@@ -180,12 +386,36 @@ static void print_json(const char *path, const struct mr_replay *replay)
 
 /* ---- The command ---- */
 
-static int replay_one(const char *path, bool json)
+static int replay_opened(const char *path, struct mr_migration *migration, const struct replay_options *replay,
+			 const struct mr_destination_options *destination)
+{
+	struct mr_progress progress;
+	struct mr_replay result;
+	char error[512];
+	int status;
+
+	if (migration->lone) {
+		error_line("%s: expected a recording directory, found a file", path);
+		return STATUS_FAILED;
+	}
+	mr_progress_start(&progress, "replay", replay->json);
+	status = mr_replay_run(&result, migration, destination, &progress, error, sizeof(error));
+	mr_progress_end(&progress);
+	if (status < 0) {
+		error_line("%s", error);
+		return STATUS_FAILED;
+	}
+	(replay->json ? print_json : print_text)(path, &result);
+	status = result.holds ? STATUS_HOLDS : STATUS_DIFFERS;
+	mr_replay_clear(&result);
+	return status;
+}
+
+static int replay_one(const char *path, const struct replay_options *replay,
+		      const struct mr_destination_options *destination)
 {
 	const struct mr_stream_options nothing = {0};
 	struct mr_migration *migration;
-	struct mr_progress progress;
-	struct mr_replay replay;
 	char error[512];
 	int status;
 
@@ -193,36 +423,51 @@ static int replay_one(const char *path, bool json)
 		error_line("%s", error);
 		return STATUS_FAILED;
 	}
-	if (migration->lone) {
-		error_line("%s: expected a recording directory, found a file", path);
-		mr_migration_close(migration);
-		return STATUS_FAILED;
-	}
-	mr_progress_start(&progress, "replay", json);
-	status = mr_replay_run(&replay, migration, &progress, error, sizeof(error));
-	mr_progress_end(&progress);
+	status = replay_opened(path, migration, replay, destination);
 	mr_migration_close(migration);
-	if (status < 0) {
-		error_line("%s", error);
-		return STATUS_FAILED;
-	}
-	(json ? print_json : print_text)(path, &replay);
-	status = replay.holds ? STATUS_HOLDS : STATUS_DIFFERS;
-	mr_replay_clear(&replay);
 	return status;
+}
+
+/* A file to write, if one is named. False if it cannot be. */
+static bool create_file(const char *path, FILE **file)
+{
+	*file = path ? fopen(path, "w") : NULL;
+	if (!path || *file)
+		return true;
+	error_line("%s: %s", path, strerror(errno));
+	return false;
+}
+
+static int close_file(const char *path, FILE *file, int status)
+{
+	bool failed;
+
+	if (!file)
+		return status;
+	failed = ferror(file);
+	if (fclose(file) == 0 && !failed)
+		return status;
+	error_line("%s: not everything could be written", path);
+	return STATUS_FAILED;
 }
 
 int command_replay(int argc, char **argv)
 {
 	struct replay_options replay = {0};
+	struct mr_destination_options destination = {0};
 	int worst = STATUS_HOLDS;
 
 	parse_command(&argp, argc, argv, &replay);
+	destination.strict = replay.strict;
+	destination.from_log = replay.from_log;
+	if (!create_file(replay.log, &destination.log) || !create_file(replay.actions, &destination.actions))
+		return STATUS_FAILED;
 	for (int i = 0; i < replay.count; i++) {
-		const int status = replay_one(replay.paths[i], replay.json);
+		const int status = replay_one(replay.paths[i], &replay, &destination);
 
 		worst = status > worst ? status : worst;
 		fflush(stdout);
 	}
-	return worst;
+	worst = close_file(replay.log, destination.log, worst);
+	return close_file(replay.actions, destination.actions, worst);
 }

@@ -284,6 +284,20 @@ static void empty_pages(const struct mr_memory *memory, struct mr_memory_block *
 	}
 }
 
+int mr_memory_empty(struct mr_memory *memory, uint32_t index, uint64_t start, uint64_t length, struct mr_fault *fault)
+{
+	const uint32_t page_size = memory->session->target_page_size;
+	struct mr_memory_block *block = mr_memory_block_at(memory, index, fault);
+
+	if (!block)
+		return -1;
+	if (start > block->size || length > block->size - start || start % page_size || length % page_size)
+		return mr_fault_set(fault, MR_CMD_011, "range 0x%" PRIx64 "+0x%" PRIx64 " is outside the block", start,
+				    length);
+	empty_pages(memory, block, (struct mr_page_range){start / page_size, length / page_size});
+	return 0;
+}
+
 static int discard(struct mr_memory *memory, const struct mr_command *command, struct mr_fault *fault)
 {
 	struct mr_memory_block *block = mr_memory_discard_block(memory, command, fault);

@@ -61,6 +61,8 @@ int mr_memory_apply_packet(struct mr_memory *memory, struct mr_packet_codec *cod
 uint8_t *mr_memory_page(struct mr_memory *memory, uint32_t index, uint64_t address);
 /* Marks a page as received, after the caller wrote it. */
 void mr_memory_mark(struct mr_memory *memory, uint32_t index, uint64_t address);
+/* Empties `length` bytes of a block. Returns 0, or -1 with the fault: not whole pages of the block. */
+int mr_memory_empty(struct mr_memory *memory, uint32_t index, uint64_t start, uint64_t length, struct mr_fault *fault);
 
 /* ---- For those who keep the content of pages elsewhere ---- */
 

@@ -138,6 +138,11 @@ static void put_json_value(const struct mr_printer *printer, const struct mr_fie
 	}
 }
 
+void mr_print_value(const struct mr_printer *printer, const struct mr_field *field)
+{
+	(printer->json ? put_json_value : put_text_value)(printer, field);
+}
+
 /* ---- Records ---- */
 
 struct line {

@@ -28,6 +28,8 @@ void mr_print_finding(const struct mr_printer *printer, const char *file, const 
 		      const struct mr_finding *finding);
 /* The text of a finding without file and channel, for an error line. */
 void mr_format_finding(char *text, size_t size, const struct mr_finding *finding);
+/* Writes the value of a field alone, as in mr_print_record(). */
+void mr_print_value(const struct mr_printer *printer, const struct mr_field *field);
 /* Writes a JSON string with quotes; bytes beyond ASCII become \u00xx. */
 void mr_print_json_string(FILE *out, struct mr_bytes text);
 

@@ -1,4 +1,4 @@
-/* replay.c: a recording against the reference: bytes written again from what was understood, memory rebuilt. */
+/* replay.c: a recording against the reference: bytes written again, the destination run again, memory rebuilt. */
 #include "sim/record/replay.h"
 #include "sim/record/print.h"
 
@@ -427,6 +427,8 @@ static void judge(struct mr_replay *replay)
 		replay->holds &= replay->wires[i].identical;
 	for (size_t i = 0; i < replay->memory_count; i++)
 		replay->holds &= !replay->memories[i].compared || replay->memories[i].identical;
+	if (replay->has_destination)
+		replay->holds &= mr_destination_holds(&replay->destination);
 }
 
 static int prepare(struct run *run)
@@ -456,6 +458,21 @@ static int prepare(struct run *run)
 	return 0;
 }
 
+/*
+ * Where a destination took the channels, it is its machine that fills memory; what decoding alone made of it is given
+ * back before.
+ */
+static int run_destination(struct run *run, const struct mr_destination_options *options)
+{
+	if (run->migration->recording->channel_count == 0)
+		return 0;
+	run->replay->has_destination = true;
+	mr_memory_clear(run->memory);
+	mr_memory_init(run->memory, run->migration->session, false);
+	return mr_destination_run(&run->replay->destination, run->migration, options, run->memory, run->error,
+				  run->error_size);
+}
+
 static void release(struct run *run)
 {
 	for (size_t i = 0; run->lanes && i < run->migration->channel_count; i++) {
@@ -474,7 +491,8 @@ static void release(struct run *run)
 	free(run->payload);
 }
 
-int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration, struct mr_progress *progress, char *error,
+int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration,
+		  const struct mr_destination_options *options, struct mr_progress *progress, char *error,
 		  size_t error_size)
 {
 	struct run run = {.replay = replay, .migration = migration, .error = error, .error_size = error_size};
@@ -484,6 +502,8 @@ int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration, stru
 	status = prepare(&run);
 	if (status == 0)
 		status = replay_channels(&run, progress);
+	if (status == 0)
+		status = run_destination(&run, options);
 	if (status == 0)
 		status = judge_memory(&run);
 	release(&run);
@@ -498,5 +518,6 @@ void mr_replay_clear(struct mr_replay *replay)
 {
 	free(replay->wires);
 	free(replay->memories);
+	mr_destination_clear(&replay->destination);
 	memset(replay, 0, sizeof(*replay));
 }

@@ -1,9 +1,8 @@
-/* replay.h: a recording against the reference: bytes written again from what was understood, memory rebuilt. */
+/* replay.h: a recording against the reference: bytes written again, the destination run again, memory rebuilt. */
 #ifndef MR_RECORD_REPLAY_H
 #define MR_RECORD_REPLAY_H
 
-#include "sim/record/memory.h"
-#include "sim/record/migration.h"
+#include "sim/record/destination.h"
 #include "sim/record/progress.h"
 
 /* One direction of one connection, decoded and encoded again. */
@@ -47,14 +46,17 @@ struct mr_replay {
 	struct mr_memory_result *memories; /* of all blocks */
 	size_t memory_count;
 	bool has_truth;
+	bool has_destination; /* there are connections, hence somebody who took them */
+	struct mr_destination destination;
 	bool holds; /* every comparison */
 };
 
 /*
  * Replays a migration that was opened from a recording. Returns 0 and the result, or -1 with one line in `error` if an
- * input failed or memory is short. `progress` may be NULL.
+ * input failed, a log cannot be read, or memory is short. `progress` may be NULL.
  */
-int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration, struct mr_progress *progress, char *error,
+int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration,
+		  const struct mr_destination_options *options, struct mr_progress *progress, char *error,
 		  size_t error_size);
 void mr_replay_clear(struct mr_replay *replay);
 

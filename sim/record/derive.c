@@ -1,0 +1,873 @@
+/* derive.c: the nondeterminism log of a destination that really ran, from its trace and its return paths. */
+#include "sim/record/derive.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	ERROR_IO = 5,
+	ERROR_EXISTS = 17,
+	ERROR_INVALID = 22,
+	WAIT_DEPTH_MAX = 8,     /* actors that wait for each other, in a chain */
+	WAIT_ROUNDS_MAX = 4096, /* steps until one of them is an action of who is to go on */
+	NUDGES = 2,             /* loaders that wait for each other's ends need another turn */
+	RECORD_HEADER = 8,      /* first word of a page record, bytes: what QEMU's line shows is in it */
+	NOBODY = MR_ACTOR_COUNT,
+};
+
+/* A message that an actor is about to send: made, but not sent yet. */
+struct message {
+	bool made;   /* the machine waits for it to be sent */
+	bool window; /* its line was printed, the actor's next one was not: it is sent somewhere between */
+	uint32_t channel;
+	uint8_t *bytes;
+	size_t length;
+	struct mr_action action; /* `send.bytes` are `bytes` */
+};
+
+/* What an actor's actions made it print that the trace has not shown yet, and where it stands. */
+struct follower {
+	struct mr_event *expected;
+	size_t first, count, capacity;
+	struct message message;
+	bool acted;
+	bool resends; /* its last action was RESUME_ACK, or asked once more for a page: others may follow */
+	bool busy;    /* it is going on: others who wait for it cannot make it */
+	bool waited;  /* since its last action it came to where it waits for `wants`, or ends */
+	struct mr_wants wants;
+	bool placed; /* PLACE was done, its mark was not */
+	uint32_t block;
+	uint64_t offset;
+};
+
+/* A fault that was printed, until the trace has shown what became of it. */
+struct told_fault {
+	bool waiting;
+	bool dropped;
+	uint32_t block;
+	uint64_t offset, thread;
+};
+
+struct derive {
+	struct mr_log *log;
+	struct mr_derivation *result;
+	struct mr_world *world;
+	struct mr_trace *trace;
+	size_t *next; /* of each line: the same actor's next one that some action prints, the trace's count if none */
+	size_t line;
+	struct follower *followers;
+	struct mr_recent *recent;
+	struct told_fault fault;
+	uint32_t next_channel; /* connection to accept next */
+	uint32_t main_channel, preempt_channel;
+	uint32_t cut_channel; /* the last one whose end the trace showed inside a record */
+	bool no_memory;
+};
+
+static struct mr_incoming *machine(const struct derive *derive)
+{
+	return derive->world->incoming;
+}
+
+static const struct mr_event *line_at(const struct derive *derive, size_t line)
+{
+	return derive->trace && line < derive->trace->count ? &derive->trace->events[line] : NULL;
+}
+
+static bool is_traced(const struct derive *derive, enum mr_event_kind kind)
+{
+	return derive->trace && derive->trace->seen[kind];
+}
+
+static bool has_failed(const struct derive *derive)
+{
+	return derive->no_memory || derive->world->failed;
+}
+
+/* ---- The log ---- */
+
+static void note(struct derive *derive, const struct mr_log_record *record)
+{
+	if (mr_log_append(derive->log, record) < 0)
+		derive->no_memory = true;
+}
+
+static void note_step(struct derive *derive, unsigned actor)
+{
+	derive->followers[actor].waited = false;
+	derive->followers[actor].acted = true;
+	note(derive, &(struct mr_log_record){.kind = MR_LOG_STEP, .actor = actor, .count = 1});
+}
+
+/* That an actor came to where it waits may be what lets another one begin or end; it is told once for each place. */
+static void note_wait(struct derive *derive, unsigned actor, struct mr_wants wants)
+{
+	struct follower *follower = &derive->followers[actor];
+
+	if (follower->waited && follower->wants.wait == wants.wait && follower->wants.actor == wants.actor)
+		return;
+	follower->waited = true;
+	follower->wants = wants;
+	note(derive, &(struct mr_log_record){.kind = MR_LOG_WAIT, .actor = actor});
+}
+
+static void connect_next(struct derive *derive)
+{
+	const uint32_t channel = derive->next_channel;
+	enum mr_role role;
+
+	if (channel >= derive->world->connection_count)
+		return;
+	derive->next_channel++;
+	role = derive->world->connections[channel].role;
+	if (mr_world_connect(derive->world, channel, role) < 0)
+		return;
+	if (role == MR_ROLE_PREEMPT)
+		derive->preempt_channel = channel;
+	else if (role != MR_ROLE_MULTIFD)
+		derive->main_channel = channel;
+	note(derive, &(struct mr_log_record){.kind = MR_LOG_OPEN, .channel = channel, .role = role});
+}
+
+static void end_channel(struct derive *derive, uint32_t channel, uint64_t bytes, int error)
+{
+	if (mr_world_end(derive->world, channel, bytes, error) == 0)
+		note(derive,
+		     &(struct mr_log_record){.kind = MR_LOG_END, .channel = channel, .bytes = bytes, .error = error});
+}
+
+/* ---- Differences ---- */
+
+static void differ(struct derive *derive, unsigned actor, const struct mr_event *made, const char *reason)
+{
+	if (derive->trace && !derive->result->difference.found)
+		mr_difference_set(&derive->result->difference, derive->trace, derive->line, machine(derive),
+				  derive->recent, actor, made, reason);
+}
+
+/* Why an actor made no action, in a few words. */
+static const char *describe_wait(const struct derive *derive, unsigned actor)
+{
+	static const char *const waits[] = {
+		[MR_WAIT_NOTHING] = "it has ended, or never began",
+		[MR_WAIT_COMPLETION] = "it waits for an action to be carried out",
+		[MR_WAIT_CHANNEL] = "it waits for a connection",
+		[MR_WAIT_FAULT] = "it waits for a fault",
+		[MR_WAIT_RELEASE] = "it sleeps until it is released",
+		[MR_WAIT_ACTOR] = "it waits for another actor",
+		[MR_WAIT_REQUESTS] = "it waits for the last page that was asked for",
+	};
+	const enum mr_wait wait = mr_incoming_wants(machine(derive), actor).wait;
+
+	return (size_t)wait < sizeof(waits) / sizeof(waits[0]) ? waits[wait] : "it waits";
+}
+
+/* ---- Messages ---- */
+
+static bool is_next_recorded(const struct derive *derive, const struct message *message)
+{
+	const struct mr_world_connection *connection;
+
+	if (message->channel >= derive->world->connection_count)
+		return true;
+	connection = &derive->world->connections[message->channel];
+	if (!connection->has_return)
+		return true;
+	return connection->recorded.length >= connection->sent_length &&
+	       connection->recorded.length - connection->sent_length >= message->length &&
+	       memcmp(connection->recorded.data + connection->sent_length, message->bytes, message->length) == 0;
+}
+
+static void commit(struct derive *derive, unsigned actor, int error)
+{
+	struct message *message = &derive->followers[actor].message;
+
+	message->made = false;
+	if (error)
+		note(derive, &(struct mr_log_record){.kind = MR_LOG_ERROR, .actor = actor, .error = error});
+	else
+		error = mr_world_carry_out(derive->world, &message->action);
+	note_step(derive, actor);
+	mr_incoming_complete(machine(derive), actor, error);
+}
+
+/* Sends what the recorded bytes say was sent next, as long as they do. */
+static void commit_recorded(struct derive *derive)
+{
+	bool again = true;
+
+	while (again) {
+		again = false;
+		for (unsigned i = 0; i < MR_ACTOR_MULTIFD; i++) {
+			const struct message *message = &derive->followers[i].message;
+
+			if (message->made && message->window && is_next_recorded(derive, message)) {
+				commit(derive, i, 0);
+				again = true;
+			}
+		}
+	}
+}
+
+/* A request that could not be sent: its actor goes to sleep instead of on. */
+static bool is_refused(const struct derive *derive, unsigned actor)
+{
+	const struct mr_event *line = line_at(derive, derive->line);
+
+	return actor == MR_ACTOR_FAULT && line && line->actor == MR_ACTOR_FAULT && line->kind == MR_EVENT_FAULT_PARKED;
+}
+
+/* The actor goes on, so its message is out by now. */
+static void force(struct derive *derive, unsigned actor)
+{
+	struct message *message = &derive->followers[actor].message;
+
+	commit_recorded(derive);
+	if (message->made)
+		commit(derive, actor, is_refused(derive, actor) ? ERROR_IO : 0);
+	message->window = false;
+}
+
+/* The line of a message was printed: from now on it may be sent. */
+static void open_window(struct derive *derive, unsigned actor)
+{
+	struct follower *follower = &derive->followers[actor];
+
+	if (!follower->message.made)
+		return;
+	for (unsigned i = 0; i < MR_ACTOR_MULTIFD; i++)
+		if (i != actor && derive->followers[i].message.window &&
+		    derive->followers[i].message.channel == follower->message.channel)
+			derive->result->ties++;
+	follower->message.window = true;
+	commit_recorded(derive);
+}
+
+static void keep_message(struct derive *derive, const struct mr_action *action)
+{
+	struct message *message = &derive->followers[action->actor].message;
+	uint8_t *bytes = realloc(message->bytes, action->send.bytes.length + 1);
+
+	if (!bytes) {
+		derive->no_memory = true;
+		return;
+	}
+	memcpy(bytes, action->send.bytes.data, action->send.bytes.length);
+	message->bytes = bytes;
+	message->length = action->send.bytes.length;
+	message->channel = action->send.channel;
+	message->made = true;
+	message->window = false;
+	message->action = *action;
+	message->action.send.bytes.data = bytes;
+}
+
+/* ---- Actions ---- */
+
+static void expect(struct derive *derive, struct follower *follower, const struct mr_event *event)
+{
+	if (follower->first == follower->count)
+		follower->first = follower->count = 0;
+	if (follower->count == follower->capacity) {
+		const size_t capacity = 2 * follower->capacity + MR_EVENTS_PER_ACTION;
+		struct mr_event *larger = realloc(follower->expected, capacity * sizeof(*larger));
+
+		if (!larger) {
+			derive->no_memory = true;
+			return;
+		}
+		follower->expected = larger;
+		follower->capacity = capacity;
+	}
+	follower->expected[follower->count++] = *event;
+}
+
+static void remember_placement(struct follower *follower, const struct mr_action *action)
+{
+	if (action->kind != MR_ACTION_PLACE && action->kind != MR_ACTION_MARKED)
+		return;
+	follower->placed = action->kind == MR_ACTION_PLACE;
+	follower->block = action->placed.block;
+	follower->offset = action->placed.offset;
+}
+
+/* An action was made: its lines are expected from now on, and it is carried out, unless it is a message with a line. */
+static void take_action(struct derive *derive, const struct mr_action *action)
+{
+	struct follower *follower = &derive->followers[action->actor];
+	struct mr_event events[MR_EVENTS_PER_ACTION];
+	const size_t count = mr_action_events(machine(derive), action, events);
+	bool has_line = false;
+
+	mr_difference_follow(&derive->result->difference, machine(derive), action);
+	mr_recent_add(derive->recent, machine(derive), action);
+	for (size_t i = 0; i < count; i++) {
+		if (!is_traced(derive, events[i].kind))
+			continue;
+		events[i].actor = action->actor;
+		expect(derive, follower, &events[i]);
+		has_line = true;
+	}
+	remember_placement(follower, action);
+	follower->resends = action->kind == MR_ACTION_REQUEST_AGAIN ||
+			    (action->kind == MR_ACTION_SEND && action->actor == MR_ACTOR_LISTEN &&
+			     (action->send.type == MR_RETURN_RESUME_ACK || action->send.type == MR_RETURN_REQ_PAGES ||
+			      action->send.type == MR_RETURN_REQ_PAGES_ID));
+	if (action->kind == MR_ACTION_SEND && (has_line || !derive->trace)) {
+		keep_message(derive, action);
+		return;
+	}
+	note_step(derive, action->actor);
+	if (action->asked)
+		mr_incoming_complete(machine(derive), action->actor, mr_world_carry_out(derive->world, action));
+}
+
+/* An actor that is to go on, and how many of those that it waits for could not. */
+struct waiting {
+	unsigned actor, failures;
+};
+
+static bool is_among(const struct waiting *chain, size_t length, unsigned actor)
+{
+	for (size_t i = 0; i < length; i++)
+		if (chain[i].actor == actor)
+			return true;
+	return false;
+}
+
+/* Whom the last of a chain waits for. Who could not go on is not asked again, yet may have come to where he is needed.
+ */
+static unsigned find_helper(struct derive *derive, struct waiting *last)
+{
+	const struct mr_wants wants = mr_incoming_wants(machine(derive), last->actor);
+	const uint32_t before = derive->next_channel;
+
+	switch (wants.wait) {
+	case MR_WAIT_ACTOR:
+		note_wait(derive, last->actor, wants);
+		return last->failures ? NOBODY : wants.actor;
+	case MR_WAIT_REQUESTS:
+		return last->failures == 0 ? MR_ACTOR_LISTEN : last->failures == 1 ? MR_ACTOR_PREEMPT : NOBODY;
+	case MR_WAIT_CHANNEL:
+		connect_next(derive);
+		/* He himself is whom the connection helps. */
+		return derive->next_channel != before ? last->actor : NOBODY;
+	case MR_WAIT_FAULT:
+		note_wait(derive, last->actor, wants);
+		return NOBODY;
+	default:
+		return NOBODY;
+	}
+}
+
+/* One action of an actor; those for whom it waits go on before. False if it cannot go on. */
+static bool advance(struct derive *derive, unsigned actor)
+{
+	struct waiting chain[WAIT_DEPTH_MAX] = {{.actor = actor}};
+	size_t length = 1;
+
+	for (unsigned round = 0; length && round < WAIT_ROUNDS_MAX && !has_failed(derive); round++) {
+		struct waiting *last = &chain[length - 1];
+		struct mr_action action;
+		unsigned helper = NOBODY;
+		enum mr_step step;
+
+		if (derive->followers[last->actor].message.made)
+			force(derive, last->actor);
+		step = mr_world_step(derive->world, last->actor, &action);
+		if (step == MR_STEP_ACTION) {
+			take_action(derive, &action);
+			if (length == 1)
+				return !has_failed(derive);
+			chain[--length - 1].failures = 0;
+			continue;
+		}
+		if (step == MR_STEP_WAITS)
+			helper = find_helper(derive, last);
+		else if (derive->followers[last->actor].acted)
+			note_wait(derive, last->actor, (struct mr_wants){.wait = MR_WAIT_NOTHING});
+		if (helper == NOBODY) {
+			if (--length)
+				chain[length - 1].failures++;
+		} else if (length == WAIT_DEPTH_MAX || is_among(chain, length - 1, helper)) {
+			last->failures++;
+		} else if (helper != last->actor) {
+			chain[length++] = (struct waiting){.actor = helper};
+		}
+	}
+	return false;
+}
+
+/* ---- Faults ---- */
+
+static bool tell_fault(struct derive *derive)
+{
+	struct told_fault *fault = &derive->fault;
+
+	fault->waiting = false;
+	while (!mr_incoming_takes_fault(machine(derive)))
+		if (!advance(derive, MR_ACTOR_FAULT) && !mr_incoming_takes_fault(machine(derive))) {
+			differ(derive, MR_ACTOR_FAULT, NULL, "the fault handler takes no fault");
+			return false;
+		}
+	if (!mr_incoming_fault(machine(derive), fault->block, fault->offset, fault->thread)) {
+		differ(derive, MR_ACTOR_FAULT, NULL, "a fault where none is caught");
+		return false;
+	}
+	note(derive,
+	     &(struct mr_log_record){
+		     .kind = MR_LOG_FAULT, .block = fault->block, .offset = fault->offset, .thread = fault->thread});
+	return advance(derive, MR_ACTOR_FAULT);
+}
+
+/*
+ * A fault that led to nothing: the handler looked after the page was marked. Where the next line of the handler comes
+ * before any sign of the mark, whoever has placed the page has marked it.
+ */
+static bool decide_dropped(struct derive *derive, bool at_once)
+{
+	const struct told_fault *fault = &derive->fault;
+
+	for (unsigned i = 0; at_once && i < MR_ACTOR_FAULT; i++) {
+		const struct follower *follower = &derive->followers[i];
+
+		if (follower->placed && follower->block == fault->block && follower->offset == fault->offset &&
+		    !mr_incoming_is_received(machine(derive), fault->block, fault->offset))
+			advance(derive, i);
+	}
+	if (!derive->fault.waiting)
+		return true;
+	if (at_once || mr_incoming_is_received(machine(derive), fault->block, fault->offset))
+		return tell_fault(derive);
+	return true;
+}
+
+static bool is_request(const struct mr_event *line)
+{
+	return line && line->kind == MR_EVENT_MESSAGE &&
+	       (line->value == MR_RETURN_REQ_PAGES || line->value == MR_RETURN_REQ_PAGES_ID);
+}
+
+/* The line tells the place twice: as an address, and as block and offset. */
+static bool is_one_place(const struct derive *derive, const struct mr_event *event)
+{
+	const char *name = mr_incoming_block_name(machine(derive), event->block);
+
+	for (size_t i = 0; name && i < derive->trace->block_count; i++)
+		if (mr_bytes_equal_string(derive->trace->blocks[i].name, name))
+			return event->address == derive->trace->blocks[i].address + event->offset;
+	return false;
+}
+
+static void take_fault(struct derive *derive, const struct mr_event *event)
+{
+	const struct mr_event *then = line_at(derive, derive->next[derive->line]);
+
+	if (!is_one_place(derive, event))
+		differ(derive, MR_ACTOR_FAULT, NULL, "address and offset of the fault are of different places");
+	derive->fault = (struct told_fault){
+		.waiting = true, .block = event->block, .offset = event->offset, .thread = event->value};
+	if (then && then->kind == MR_EVENT_REQUEST_ADDED)
+		return;
+	if (is_request(then)) {
+		tell_fault(derive);
+		return;
+	}
+	derive->fault.dropped = true;
+	decide_dropped(derive, false);
+}
+
+/* ---- Cuts ---- */
+
+/* Whether a page record stands in the window with all its bytes; releases before the multiple methods included. */
+static bool is_whole_record(struct derive *derive, uint32_t channel)
+{
+	const uint32_t page_size = mr_incoming_session(machine(derive))->target_page_size;
+	const uint8_t *rest = NULL;
+	const size_t length =
+		mr_world_rest(derive->world, channel, (size_t)page_size + MR_NAME_MAX + RECORD_HEADER + 1, &rest);
+	size_t needed = RECORD_HEADER;
+	uint32_t flags;
+
+	if (length < RECORD_HEADER)
+		return false;
+	flags = ((uint32_t)rest[6] << 8 | rest[7]) & (page_size - 1);
+	if (!(flags & MR_RAM_FLAG_CONTINUE))
+		needed += 1u + (length > RECORD_HEADER ? rest[RECORD_HEADER] : MR_NAME_MAX);
+	needed += flags & MR_RAM_FLAG_PAGE ? page_size : 1;
+	return length >= needed;
+}
+
+static uint32_t channel_of(const struct derive *derive, unsigned actor)
+{
+	return actor == MR_ACTOR_PREEMPT ? derive->preempt_channel : derive->main_channel;
+}
+
+static bool is_lost(int64_t result)
+{
+	return result < 0 && result != -ERROR_INVALID && result != -ERROR_EXISTS;
+}
+
+static bool is_failure(const struct mr_event *line)
+{
+	return line && (line->kind == MR_EVENT_PAUSE || line->kind == MR_EVENT_PREEMPT_PARKED ||
+			(line->kind == MR_EVENT_RAM_LOADED && is_lost(line->result)));
+}
+
+/*
+ * The recording may hold more bytes of a connection than the destination read before it broke. It ends where the trace
+ * says that reading failed: behind the first word of a record that was begun, or where the last one ended.
+ */
+static void look_for_cut(struct derive *derive, const struct mr_event *event)
+{
+	const uint32_t channel = channel_of(derive, event->actor);
+	const struct mr_event *then = line_at(derive, derive->next[derive->line]);
+	const uint8_t *rest;
+	uint64_t consumed;
+	int error = 0;
+
+	if (event->actor > MR_ACTOR_PREEMPT || channel >= derive->world->connection_count ||
+	    channel == derive->cut_channel || derive->world->connections[channel].limit != UINT64_MAX)
+		return;
+	if (event->kind == MR_EVENT_RAM_LOADED && event->result != -ERROR_IO)
+		error = (int)-event->result;
+	if (event->kind == MR_EVENT_RAM_POSTCOPY && is_failure(then)) {
+		derive->cut_channel = channel;
+		consumed = mr_incoming_consumed(machine(derive), channel);
+		if (is_whole_record(derive, channel))
+			end_channel(derive, channel, consumed + RECORD_HEADER, error);
+	} else if (is_failure(event)) {
+		if (derive->followers[event->actor].placed)
+			advance(derive, event->actor);
+		consumed = mr_incoming_consumed(machine(derive), channel);
+		if (error || mr_world_rest(derive->world, channel, RECORD_HEADER, &rest) >= RECORD_HEADER)
+			end_channel(derive, channel, consumed, error);
+	}
+}
+
+/* ---- Lines ---- */
+
+static struct mr_event *head(struct follower *follower)
+{
+	return follower->first < follower->count ? &follower->expected[follower->first] : NULL;
+}
+
+/* Who prints a line of nobody known: whoever expects it, else the first whose next action makes him. */
+static unsigned find_actor(struct derive *derive, const struct mr_event *event)
+{
+	static const unsigned order[] = {MR_ACTOR_LISTEN, MR_ACTOR_MAIN, MR_ACTOR_PREEMPT, MR_ACTOR_FAULT};
+
+	for (unsigned i = 0; i < MR_ACTOR_COUNT; i++) {
+		const struct mr_event *expected = head(&derive->followers[i]);
+
+		if (expected && mr_event_equal(expected, event))
+			return i;
+	}
+	for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+		struct follower *follower = &derive->followers[order[i]];
+
+		while (!head(follower) && !follower->message.made && advance(derive, order[i]))
+			;
+		if (head(follower) && mr_event_equal(head(follower), event))
+			return order[i];
+	}
+	return MR_ACTOR_MAIN;
+}
+
+/* One action of a loader that others may wait for, or the way to where it waits itself. False if it made none. */
+static bool nudge(struct derive *derive, unsigned actor)
+{
+	struct follower *follower = &derive->followers[actor];
+	struct mr_action action;
+	enum mr_step step;
+
+	if (head(follower) || follower->message.made || has_failed(derive))
+		return false;
+	step = mr_world_step(derive->world, actor, &action);
+	if (step == MR_STEP_ACTION)
+		take_action(derive, &action);
+	else if (follower->acted)
+		note_wait(derive, actor, mr_incoming_wants(machine(derive), actor));
+	return step == MR_STEP_ACTION;
+}
+
+/*
+ * The actor goes on until it would print something. It cannot before it is begun, released, or told to end: by a
+ * loader, in actions that print nothing.
+ */
+static struct mr_event *reach_line(struct derive *derive, unsigned actor)
+{
+	struct follower *follower = &derive->followers[actor];
+
+	while (!head(follower)) {
+		bool moved = advance(derive, actor);
+
+		for (unsigned i = 0; !moved && i < NUDGES * MR_ACTOR_FAULT; i++)
+			moved = i % MR_ACTOR_FAULT != actor &&
+				(nudge(derive, i % MR_ACTOR_FAULT) || advance(derive, actor));
+		if (!moved)
+			return NULL;
+	}
+	return head(follower);
+}
+
+static void match(struct derive *derive, const struct mr_event *event)
+{
+	struct follower *follower = &derive->followers[event->actor];
+	const struct mr_event *expected = reach_line(derive, event->actor);
+
+	if (!expected) {
+		differ(derive, event->actor, NULL, describe_wait(derive, event->actor));
+		return;
+	}
+	if (!mr_event_equal(expected, event))
+		differ(derive, event->actor, expected, NULL);
+	/* A line of another kind is left out, so that the rest can still be followed. */
+	if (expected->kind != event->kind)
+		return;
+	follower->first++;
+	if (event->kind == MR_EVENT_MESSAGE || event->kind == MR_EVENT_BITMAP)
+		open_window(derive, event->actor);
+}
+
+static void take_line(struct derive *derive, struct mr_event *event)
+{
+	if (event->kind == MR_EVENT_ACCEPTED) {
+		connect_next(derive);
+		return;
+	}
+	if (event->kind != MR_EVENT_FAULT && !mr_event_is_expected(event->kind))
+		return;
+	if (event->actor >= MR_ACTOR_COUNT)
+		event->actor = find_actor(derive, event);
+	if (derive->followers[event->actor].message.window)
+		force(derive, event->actor);
+	if (derive->fault.waiting && derive->fault.dropped)
+		decide_dropped(derive, event->actor == MR_ACTOR_FAULT);
+	if (event->kind == MR_EVENT_FAULT) {
+		take_fault(derive, event);
+		return;
+	}
+	if (event->kind == MR_EVENT_REQUEST_ADDED && derive->fault.waiting)
+		tell_fault(derive);
+	if (!head(&derive->followers[event->actor]))
+		look_for_cut(derive, event);
+	match(derive, event);
+	/* What was not sent before the pause is decided again at once, and sent: no line says so but the message's. */
+	if (event->kind == MR_EVENT_FAULT_CONTINUED && is_request(line_at(derive, derive->next[derive->line])))
+		advance(derive, MR_ACTOR_FAULT);
+}
+
+/* ---- Without a trace ---- */
+
+/* One message of the recorded return paths, in the order of the connections. */
+struct recorded {
+	struct mr_session *session;
+	struct mr_decoder *decoder;
+	uint32_t channel;
+	size_t offset;
+	bool there;
+	bool told; /* a request: its fault was told */
+	struct mr_record record;
+};
+
+static void next_recorded(struct derive *derive, struct recorded *recorded)
+{
+	recorded->there = recorded->told = false;
+	while (recorded->channel < derive->world->connection_count) {
+		const struct mr_bytes all = derive->world->connections[recorded->channel].recorded;
+
+		if (recorded->offset < all.length &&
+		    mr_decode(recorded->decoder, all.data + recorded->offset, all.length - recorded->offset, true,
+			      &recorded->record) == MR_RECORD) {
+			recorded->offset += (size_t)recorded->record.length;
+			recorded->there = true;
+			return;
+		}
+		recorded->channel++;
+		recorded->offset = 0;
+		mr_decoder_init(recorded->decoder, recorded->session, MR_ROLE_RETURN, recorded->channel);
+	}
+}
+
+/* Whether everything up to the recorded message is sent. */
+static bool is_out(const struct derive *derive, const struct recorded *recorded)
+{
+	return derive->world->connections[recorded->channel].sent_length >= recorded->offset;
+}
+
+/*
+ * A recorded request is a fault told now. False if it cannot be one yet, was told, or is asked once more by the listen
+ * loader, as long as that may be.
+ */
+static bool request(struct derive *derive, struct recorded *recorded)
+{
+	const struct mr_return_message *message = &recorded->record.message;
+	const uint32_t block = mr_incoming_find_block(machine(derive), message->block);
+
+	if (recorded->told || derive->followers[MR_ACTOR_LISTEN].resends ||
+	    mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_PAUSED ||
+	    mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_RECOVER ||
+	    (message->type != MR_RETURN_REQ_PAGES && message->type != MR_RETURN_REQ_PAGES_ID))
+		return false;
+	if (!mr_incoming_takes_fault(machine(derive)) && advance(derive, MR_ACTOR_FAULT))
+		return true;
+	if (!mr_incoming_takes_fault(machine(derive)) || block == UINT32_MAX ||
+	    mr_incoming_is_received(machine(derive), block, message->start))
+		return false;
+	recorded->told = true;
+	derive->fault = (struct told_fault){.block = block, .offset = message->start};
+	return tell_fault(derive);
+}
+
+/* One action of whoever can make one, loaders of pages last. */
+static bool nudge_somebody(struct derive *derive)
+{
+	if (nudge(derive, MR_ACTOR_FAULT) || nudge(derive, MR_ACTOR_MAIN))
+		return true;
+	for (unsigned i = MR_ACTOR_MULTIFD; i < MR_ACTOR_COUNT; i++)
+		if (nudge(derive, i))
+			return true;
+	return nudge(derive, MR_ACTOR_LISTEN) || nudge(derive, MR_ACTOR_PREEMPT);
+}
+
+/* Goes on by one action towards the next message. False if nobody can go on. */
+static bool go_on(struct derive *derive, struct recorded *recorded)
+{
+	const uint32_t before = derive->next_channel;
+
+	for (unsigned i = 0; i < MR_ACTOR_MULTIFD; i++) {
+		struct message *message = &derive->followers[i].message;
+
+		if (message->made && is_next_recorded(derive, message)) {
+			commit(derive, i, 0);
+			return true;
+		}
+	}
+	for (unsigned turn = 0; turn < NUDGES; turn++)
+		if (request(derive, recorded) || nudge_somebody(derive))
+			return true;
+	connect_next(derive);
+	return derive->next_channel != before;
+}
+
+static void follow_return_paths(struct derive *derive)
+{
+	struct recorded recorded = {
+		.session = malloc(sizeof(*recorded.session)),
+		.decoder = malloc(sizeof(*recorded.decoder)),
+	};
+
+	if (!recorded.session || !recorded.decoder) {
+		derive->no_memory = true;
+	} else {
+		mr_session_init(recorded.session, NULL, NULL, NULL);
+		mr_decoder_init(recorded.decoder, recorded.session, MR_ROLE_RETURN, 0);
+		for (next_recorded(derive, &recorded); recorded.there; next_recorded(derive, &recorded))
+			while (!is_out(derive, &recorded) && go_on(derive, &recorded))
+				;
+	}
+	free(recorded.session);
+	free(recorded.decoder);
+}
+
+/* ---- The whole ---- */
+
+static bool go_as_far(struct derive *derive, unsigned actor)
+{
+	bool moved = false;
+
+	while (advance(derive, actor))
+		moved = true;
+	return moved;
+}
+
+/* Everybody goes on as far as he can: main loader, receivers, listen loader, preempt loader, fault handler. */
+static void run_out(struct derive *derive)
+{
+	uint32_t before;
+	bool moved = true;
+
+	while (moved && !has_failed(derive)) {
+		moved = go_as_far(derive, MR_ACTOR_MAIN);
+		for (unsigned i = MR_ACTOR_MULTIFD; i < MR_ACTOR_COUNT; i++)
+			moved |= go_as_far(derive, i);
+		for (unsigned i = MR_ACTOR_LISTEN; i < MR_ACTOR_MULTIFD; i++)
+			moved |= go_as_far(derive, i);
+		before = derive->next_channel;
+		if (!moved)
+			connect_next(derive);
+		moved |= derive->next_channel != before;
+	}
+	for (unsigned i = 0; i < MR_ACTOR_MULTIFD; i++)
+		force(derive, i);
+	/* Nothing comes of how it went on behind the last action. */
+	while (derive->log->count && derive->log->records[derive->log->count - 1].kind == MR_LOG_WAIT)
+		derive->log->count--;
+}
+
+static int link_lines(struct derive *derive)
+{
+	const size_t count = derive->trace->count;
+	size_t *last = malloc((MR_ACTOR_COUNT + 1) * sizeof(*last));
+
+	derive->next = malloc((count + 1) * sizeof(*derive->next));
+	for (size_t i = 0; last && i <= MR_ACTOR_COUNT; i++)
+		last[i] = count;
+	for (size_t i = count; last && derive->next && i-- > 0;) {
+		const struct mr_event *event = &derive->trace->events[i];
+		const unsigned actor = event->actor < MR_ACTOR_COUNT ? event->actor : NOBODY;
+
+		derive->next[i] = last[actor];
+		if (event->kind == MR_EVENT_FAULT || mr_event_is_expected(event->kind))
+			last[actor] = i;
+	}
+	free(last);
+	return last && derive->next ? 0 : -1;
+}
+
+static void follow_trace(struct derive *derive)
+{
+	for (derive->line = 0; derive->line < derive->trace->count && !has_failed(derive); derive->line++)
+		take_line(derive, &derive->trace->events[derive->line]);
+	for (unsigned i = 0; i < MR_ACTOR_MULTIFD; i++)
+		force(derive, i);
+	if (derive->fault.waiting)
+		decide_dropped(derive, true);
+}
+
+int mr_derive(struct mr_log *log, struct mr_derivation *derivation, struct mr_world *world, struct mr_trace *trace)
+{
+	struct derive derive = {
+		.log = log,
+		.result = derivation,
+		.world = world,
+		.trace = trace,
+		.followers = calloc(MR_ACTOR_COUNT, sizeof(*derive.followers)),
+		.recent = calloc(1, sizeof(*derive.recent)),
+		.main_channel = MR_INCOMING_CHANNELS_MAX,
+		.preempt_channel = MR_INCOMING_CHANNELS_MAX,
+		.cut_channel = MR_INCOMING_CHANNELS_MAX,
+	};
+
+	memset(derivation, 0, sizeof(*derivation));
+	derive.no_memory = !derive.followers || !derive.recent || (trace && link_lines(&derive) < 0);
+	if (!derive.no_memory) {
+		if (trace)
+			follow_trace(&derive);
+		else
+			follow_return_paths(&derive);
+		run_out(&derive);
+	}
+	for (unsigned i = 0; derive.followers && i < MR_ACTOR_COUNT; i++) {
+		free(derive.followers[i].expected);
+		free(derive.followers[i].message.bytes);
+	}
+	free(derive.followers);
+	free(derive.recent);
+	free(derive.next);
+	if (derive.no_memory)
+		snprintf(world->error, sizeof(world->error), "no memory for a nondeterminism log");
+	return has_failed(&derive) ? -1 : 0;
+}

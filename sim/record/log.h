@@ -1,0 +1,79 @@
+/*
+ * log.h: the nondeterminism log: all that a replay takes from outside beside the bytes of the channels (chapter LOG of
+ * SPEC.md). JSON lines; the first is the header.
+ *
+ *     {"log":1,"source":"7.2","destination":"7.2","machine":"pc-i440fx-7.2",...,"blocks":[{"name":"mem",...}]}
+ *     {"open":0,"role":"main"}
+ *     {"step":"main","count":412}
+ *     {"wait":"main"}
+ *     {"fault":"mem","offset":1351680,"thread":26462}
+ *     {"end":0,"bytes":3112669,"error":5}
+ *     {"error":"listen","errno":12}
+ *     {"return-end":0,"bytes":1196}
+ *
+ * Every key of a record is written and asked for; no other key is allowed. Numbers are below 2^63.
+ */
+#ifndef MR_RECORD_LOG_H
+#define MR_RECORD_LOG_H
+
+#include "ref/incoming.h"
+
+#include <stdio.h>
+
+enum mr_log_kind {
+	MR_LOG_OPEN,  /* connection `channel` was accepted, as `role` */
+	MR_LOG_STEP,  /* `actor` makes `count` actions, each carried out at once */
+	MR_LOG_WAIT,  /* `actor` goes on, without an action, to where it waits or has ended: others may go by that */
+	MR_LOG_FAULT, /* the fault handler is told of `block`, `offset`, `thread` */
+	MR_LOG_END,   /* connection `channel` gives no more than `bytes` bytes, then `error` (0: ended in order) */
+	MR_LOG_ERROR, /* the next asked action of `actor` fails with `error` */
+	MR_LOG_RETURN_END, /* the return path of `channel` takes no more than `bytes` bytes */
+};
+
+/* Limits of a log that is read. */
+enum {
+	MR_LOG_HEADER_MAX = 4 << 20, /* bytes of the header, which may list 1024 blocks */
+	MR_LOG_LINE_MAX = 64 << 10,  /* bytes of any other line */
+	MR_LOG_RECORDS_MAX = 100000000,
+	MR_LOG_ERRNO_MAX = 4095,
+};
+
+struct mr_log_record {
+	enum mr_log_kind kind;
+	unsigned actor;
+	uint32_t channel, block;
+	enum mr_role role;
+	int error;
+	uint64_t count, offset, thread, bytes;
+};
+
+/* Zero it for an empty one. */
+struct mr_log {
+	struct mr_log_record *records;
+	size_t count, capacity;
+};
+
+/* Appends a record; a STEP of the same actor as the last one is added to it. -1 if memory is short. */
+int mr_log_append(struct mr_log *log, const struct mr_log_record *record);
+void mr_log_clear(struct mr_log *log);
+/*
+ * Writes header and records. `config` is what the machine was set up with. -1 if writing fails, or if what the log
+ * would say is not that: profiles that release and machine do not make, a block or an actor that is none, a number from
+ * 2^63 on.
+ */
+int mr_log_write(const struct mr_log *log, const struct mr_incoming_config *config, FILE *out);
+
+/* What a header says: a configuration that owns its blocks. */
+struct mr_log_header {
+	struct mr_incoming_config config; /* memory, temporary, context.description and report are left empty */
+	struct mr_incoming_block *blocks;
+};
+
+/*
+ * Reads a log, compressed or not. Returns 0, or -1 with one line (file, line, rule, expected, found) in `error`; log
+ * and header are empty then.
+ */
+int mr_log_read(struct mr_log *log, struct mr_log_header *header, const char *path, char *error, size_t error_size);
+void mr_log_header_clear(struct mr_log_header *header);
+
+#endif
