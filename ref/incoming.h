@@ -333,7 +333,8 @@ struct mr_action {
 		struct mr_action_request request;
 		struct mr_action_send send;
 		struct {
-			uint32_t multifd; /* number of the multifd channel */
+			uint32_t multifd; /* number of the multifd channel, as its initial packet says; also in
+					     ACTOR_START and ACTOR_END of its receiver */
 			uint32_t block;   /* UINT32_MAX: the packet has no pages */
 			struct mr_multifd_packet record;
 			bool sync;

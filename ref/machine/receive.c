@@ -37,6 +37,7 @@ static enum outcome end(struct mr_incoming *incoming, uint32_t index, struct mr_
 	const unsigned actor = MR_ACTOR_MULTIFD + index;
 
 	incoming->actors[actor].ended = true;
+	action->packet.multifd = incoming->receivers[index].id;
 	return mr_act(incoming, actor, action, MR_ACTION_ACTOR_END);
 }
 
@@ -83,8 +84,6 @@ static enum outcome written(struct mr_incoming *incoming, uint32_t index, struct
 							      .expected = "pages that can be written"};
 		return fail(incoming, index, action);
 	}
-	if (receiver->block != NO_BLOCK && does(incoming, MR_SWITCH_MULTIFD_RECEIVED_MARKS))
-		mark_pages(incoming, receiver);
 	receiver->arrived = (receiver->packet.flags & MR_MULTIFD_FLAG_SYNC) != 0;
 	return ON;
 }
@@ -136,6 +135,9 @@ static enum outcome take_packet(struct mr_incoming *incoming, uint32_t index, co
 		receiver->lost = true;
 		receiver->block = NO_BLOCK;
 	}
+	/* As in precopy before they are written, and while the window is sure to be there. */
+	if (receiver->block != NO_BLOCK && does(incoming, MR_SWITCH_MULTIFD_RECEIVED_MARKS))
+		mark_pages(incoming, receiver);
 	action->packet.block = receiver->block;
 	receiver->writing = true;
 	return mr_act(incoming, MR_ACTOR_MULTIFD + index, action, MR_ACTION_PACKET);

@@ -322,7 +322,7 @@ static void actor_start_events(struct event_list *list)
 	else if (actor == MR_ACTOR_PREEMPT)
 		add(list, MR_EVENT_PREEMPT_ENTRY);
 	else if (actor >= MR_ACTOR_MULTIFD)
-		add(list, MR_EVENT_MULTIFD_START)->channel = actor - MR_ACTOR_MULTIFD;
+		add(list, MR_EVENT_MULTIFD_START)->channel = list->action->packet.multifd;
 }
 
 static void actor_end_events(struct event_list *list)
@@ -337,7 +337,7 @@ static void actor_end_events(struct event_list *list)
 	} else if (actor == MR_ACTOR_PREEMPT) {
 		add(list, MR_EVENT_PREEMPT_EXIT);
 	} else if (actor >= MR_ACTOR_MULTIFD) {
-		add(list, MR_EVENT_MULTIFD_END)->channel = actor - MR_ACTOR_MULTIFD;
+		add(list, MR_EVENT_MULTIFD_END)->channel = list->action->packet.multifd;
 	}
 }
 

@@ -579,6 +579,52 @@ static int run_with(struct mr_destination *destination, const struct mr_migratio
 	return status;
 }
 
+/* What its initial packet says of a multifd connection: which channel it is. -1 if that cannot be read. */
+static int receiver_id(const struct mr_migration *migration, unsigned connection)
+{
+	enum { ID_OFFSET = 24 };
+	struct mr_input *input;
+	char name[24], ignored[256];
+	const uint8_t *window;
+	size_t length;
+	bool at_end;
+	int id = -1;
+
+	snprintf(name, sizeof(name), "ch%u.fwd", connection);
+	if (mr_recording_open_file(migration->recording, name, &input, ignored, sizeof(ignored)) < 0)
+		return -1;
+	if (mr_input_fill(input, ID_OFFSET + 1) == 0) {
+		window = mr_input_window(input, &length, &at_end);
+		if (length > ID_OFFSET)
+			id = window[ID_OFFSET];
+	}
+	mr_input_close(input);
+	return id;
+}
+
+/* The machine numbers receivers by the order of their connections, the trace by what their initial packets say. */
+static void order_receivers(struct mr_trace *trace, const struct mr_migration *migration)
+{
+	unsigned order[MR_INCOMING_MULTIFD_MAX] = {0};
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < MR_INCOMING_MULTIFD_MAX; i++)
+		order[i] = i;
+	for (size_t i = 0; i < migration->channel_count && count < MR_INCOMING_MULTIFD_MAX; i++) {
+		int id;
+
+		if (migration->channels[i].role != MR_ROLE_MULTIFD)
+			continue;
+		id = receiver_id(migration, migration->channels[i].number);
+		if (id >= 0)
+			order[id] = count;
+		count++;
+	}
+	for (size_t i = 0; i < trace->count; i++)
+		if (trace->events[i].actor >= MR_ACTOR_MULTIFD && trace->events[i].actor < MR_ACTOR_COUNT)
+			trace->events[i].actor = MR_ACTOR_MULTIFD + order[trace->events[i].actor - MR_ACTOR_MULTIFD];
+}
+
 static int open_trace(struct mr_trace *trace, const struct mr_migration *migration,
 		      const struct mr_incoming_config *config, char *error, size_t error_size)
 {
@@ -593,6 +639,8 @@ static int open_trace(struct mr_trace *trace, const struct mr_migration *migrati
 		names[i] = (struct mr_bytes){(const uint8_t *)config->blocks[i].name, strlen(config->blocks[i].name)};
 	status = mr_trace_open(trace, migration->recording, names, config->block_count, error, error_size);
 	free(names);
+	if (status == 0)
+		order_receivers(trace, migration);
 	return status;
 }
 

@@ -86,6 +86,13 @@ for recording in 7.2-postcopy-preempt-small 11.1-postcopy-recover 9.2-multifd-ze
 	expect "$recording with half its log" 1 'the destination did not finish'
 done
 
+# Receivers are told apart by what their initial packets say, not by which connection was accepted first.
+unpack vectors/recordings/9.2-multifd-zero-page
+mv "$work/r/ch1.fwd" "$work/r/other"
+mv "$work/r/ch2.fwd" "$work/r/ch1.fwd"
+mv "$work/r/other" "$work/r/ch2.fwd"
+expect "multifd channels in another order" 0 'actions  identical'
+
 unpack vectors/recordings/7.2-postcopy-preempt-small
 
 # A log that says something else than the recording, or does not fit the machine. Its second line opens connection 0.

@@ -168,12 +168,14 @@ static void test_actors(void **state)
 	EXPECT("listen-start", .kind = MR_ACTION_ACTOR_START, .actor = MR_ACTOR_LISTEN);
 	EXPECT("fault-entry", .kind = MR_ACTION_ACTOR_START, .actor = MR_ACTOR_FAULT);
 	EXPECT("preempt-entry", .kind = MR_ACTION_ACTOR_START, .actor = MR_ACTOR_PREEMPT);
-	EXPECT("multifd-start channel 1", .kind = MR_ACTION_ACTOR_START, .actor = MR_ACTOR_MULTIFD + 1);
+	EXPECT("multifd-start channel 1", .kind = MR_ACTION_ACTOR_START, .actor = MR_ACTOR_MULTIFD,
+	       .packet.multifd = 1);
 	EXPECT("", .kind = MR_ACTION_ACTOR_START, .actor = MR_ACTOR_MAIN);
 	EXPECT("listen-exit", .kind = MR_ACTION_ACTOR_END, .actor = MR_ACTOR_LISTEN);
 	EXPECT("fault-quit; fault-exit", .kind = MR_ACTION_ACTOR_END, .actor = MR_ACTOR_FAULT);
 	EXPECT("preempt-exit", .kind = MR_ACTION_ACTOR_END, .actor = MR_ACTOR_PREEMPT);
-	EXPECT("multifd-end channel 255", .kind = MR_ACTION_ACTOR_END, .actor = MR_ACTOR_MULTIFD + 255);
+	EXPECT("multifd-end channel 255", .kind = MR_ACTION_ACTOR_END, .actor = MR_ACTOR_MULTIFD + 255,
+	       .packet.multifd = 255);
 	EXPECT("pause", .kind = MR_ACTION_PAUSE, .actor = MR_ACTOR_LISTEN);
 	EXPECT("", .kind = MR_ACTION_PARK, .actor = MR_ACTOR_LISTEN);
 	EXPECT("fault-parked", .kind = MR_ACTION_PARK, .actor = MR_ACTOR_FAULT);
