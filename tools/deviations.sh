@@ -20,6 +20,7 @@ HEAD
 for recording in "$folder"/*/; do
 	recording=${recording%/}
 	ls "$recording"/ch0.fwd* >/dev/null 2>&1 || continue
+	[ "$(basename "$recording")" != first-postcopy ] || continue # made by hand
 	"$MIGREF" check --json "$recording" | jq -rs --arg name "$(basename "$recording")" '
 		last as $verdict |
 		([.[:-1] | group_by(.rule)[] | {rule: .[0].rule, times: length, channel: .[0].channel,
@@ -37,6 +38,7 @@ cat <<'MIDDLE'
 MIDDLE
 for recording in "$folder"/*/; do
 	ls "$recording"/ch0.fwd* >/dev/null 2>&1 || continue
+	[ "$(basename "$recording")" != first-postcopy ] || continue # made by hand
 	"$MIGREF" check --json "$recording" | jq -r 'select(.rule) | .rule' 2>/dev/null || true
 done | grep -E '^[A-Z]+-[0-9]+$' | sort -u | while read -r rule; do
 	sed -n "s/^MR_RULE([A-Z0-9_]*, \"$rule\", [A-Z_]*, \"\(.*\)\")$/| $rule | \1 |/p" ref/rules.def

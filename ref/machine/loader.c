@@ -75,6 +75,7 @@ enum outcome mr_listen_begin(struct mr_incoming *incoming, struct loader *loader
 	const bool device = does(incoming, MR_SWITCH_STATUS_POSTCOPY_DEVICE) && incoming->return_up;
 
 	loader->channel = incoming->main_channel;
+	loader->record_offset = mr_incoming_consumed(incoming, loader->channel);
 	loader->phase = listen_started;
 	incoming->listen_signalled = true;
 	return mr_set_status(incoming, loader->actor, action,

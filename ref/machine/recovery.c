@@ -14,6 +14,7 @@ static enum outcome continued(struct mr_incoming *incoming, struct loader *loade
 	if (!mr_take_release(incoming, loader->actor))
 		return mr_wait(incoming, loader->actor, MR_WAIT_RELEASE, 0);
 	loader->channel = incoming->main_channel;
+	loader->record_offset = 0;
 	loader->phase = mr_loader_record;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_CONTINUE);
 }

@@ -200,10 +200,13 @@ static enum outcome sent(struct mr_incoming *incoming, struct mr_action *action)
 	return error ? request_failed(incoming, action, error) : forget_fault(incoming);
 }
 
+/* Asleep when the migration ends: QEMU's handler never wakes then; where the load failed, or strictly, it ends. */
 static enum outcome parked(struct mr_incoming *incoming, struct mr_action *action)
 {
 	struct fault_handler *fault = &incoming->fault;
 
+	if (fault->quit && (incoming->config.strict || incoming->status == MR_STATUS_FAILED))
+		return end(incoming, action);
 	if (!mr_take_release(incoming, MR_ACTOR_FAULT))
 		return mr_wait(incoming, MR_ACTOR_FAULT, MR_WAIT_RELEASE, 0);
 	fault->phase = fault->between ? FAULT_IDLE : FAULT_DECIDE;

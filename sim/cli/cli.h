@@ -20,6 +20,7 @@ struct command {
 };
 
 int command_dump(int argc, char **argv);
+int command_explain(int argc, char **argv);
 int command_check(int argc, char **argv);
 int command_extract(int argc, char **argv);
 int command_replay(int argc, char **argv);

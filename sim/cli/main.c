@@ -11,6 +11,7 @@
 
 static const struct command commands[] = {
 	{"dump", "print every record of a stream, with offset and fields", command_dump},
+	{"explain", "say of every byte of a stream what it means, and what a destination does", command_explain},
 	{"check", "judge streams by the rules of SPEC.md: verdict and every deviation", command_check},
 	{"extract", "write each RAM block's final content to a file", command_extract},
 	{"replay", "hold a recording against the reference: bytes and memory", command_replay},

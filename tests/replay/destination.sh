@@ -75,6 +75,7 @@ expect() { # WHAT STATUS TEXT [OPTION...]
 	grep -qE -- "$text" <<<"$output" || complain "$what: not named ($text): $output"
 }
 
+# A log that was derived keeps LOG-001 LOG-002 LOG-003 LOG-004: it is read again, and runs the same machine.
 for recording in 7.2-postcopy-preempt-small 11.1-postcopy-recover 9.2-multifd-zero-page; do
 	unpack vectors/recordings/$recording
 	expect "$recording" 0 'actions  identical' --log "$work/log"
@@ -108,6 +109,7 @@ alter "a connection that breaks" 1 'actions  DIFFERS    dst.trace:[0-9]+: main, 
 alter "a message that cannot be sent" 1 'return path  ch0.ret +DIFFERS    byte 0x7: ' \
 	'/"open":0/a {"error":"main","errno":5}'
 alter "a fault elsewhere" 1 'actions  DIFFERS    dst.trace:[0-9]+: fault' 's/"fault":"mem","offset":/&4096/'
+# What is altered breaks LOG-001 LOG-003 LOG-004, each named.
 alter "an actor that is not there" 1 'DOES NOT FIT  LOG-003: ' '/"open":0/a {"step":"fault","count":1}'
 alter "an actor that does not wait" 1 'DOES NOT FIT  LOG-003: ' '/"open":1/a {"wait":"main"}'
 alter "a fault that nobody catches" 1 'DOES NOT FIT  LOG-004: ' '/"open":0/a {"fault":"mem","offset":0,"thread":1}'
