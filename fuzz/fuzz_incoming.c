@@ -194,15 +194,17 @@ static void operate(struct mr_bytes *program)
 /* Every actor comes to rest: the steps that are left are as many as the bytes allow. */
 static void finish(void)
 {
-	unsigned rounds = 0;
-	bool moved = true;
+	unsigned rounds = 0, quiet = 0;
 
 	for (uint32_t i = 0; i < CONNECTIONS; i++)
 		show(i, true);
-	while (moved) {
-		moved = false;
+	/* A step without an action may let another actor go on. */
+	while (quiet < 2) {
+		bool moved = false;
+
 		for (unsigned actor = 0; actor < 6; actor++)
 			moved |= step(actor) == MR_STEP_ACTION;
+		quiet = moved ? 0 : quiet + 1;
 		fuzz_demand(++rounds < LAST_ROUNDS);
 	}
 }

@@ -16,7 +16,7 @@
  *                     mr_incoming_complete(incoming, MR_ACTOR_MAIN, 0);
  *     }
  *
- * Contents: actors - configuration - actions - steps and inputs - looking inside.
+ * Contents: actors - configuration - actions - steps and inputs - blocktime - looking inside.
  *
  * Rule ids in the comments (PC-001) are those of SPEC.md.
  */
@@ -34,6 +34,8 @@ extern "C" {
 enum {
 	MR_INCOMING_MULTIFD_MAX = 256,     /* multifd channels: their number is a u8 */
 	MR_INCOMING_CHANNELS_MAX = 512,    /* connections of one migration, those after cuts included */
+	MR_INCOMING_VCPUS_MAX = 4096,      /* vCPUs whose waiting is counted */
+	MR_INCOMING_CLIENTS_MAX = 16,      /* processes that share guest memory and catch their own faults */
 	MR_INCOMING_PACKAGE_MAX = 1 << 24, /* bytes of a package where the configuration does not say (PC-012) */
 };
 
@@ -133,9 +135,14 @@ struct mr_incoming_config {
 	bool start_paused;                      /* -S: the guest is not started */
 	const struct mr_incoming_block *blocks; /* in the order of the machine's list */
 	uint32_t block_count;
+	bool shared_clients;      /* such processes may register (REQ-009) */
+	bool unpluggable;         /* ranges may be unplugged, as virtio-mem does (REQ-012) */
 	size_t package_max;       /* bytes of a package; 0: MR_INCOMING_PACKAGE_MAX */
 	uint32_t connections_max; /* connections in all, at most MR_INCOMING_CHANNELS_MAX; 0: as many as needed without
 				     cuts, + 8 */
+	bool blocktime;           /* the capability postcopy-blocktime: how long vCPUs wait is counted (BLK-001) */
+	uint32_t vcpu_count;      /* of the machine, at most MR_INCOMING_VCPUS_MAX; counts for blocktime only */
+	uint32_t open_faults_max; /* faults that are counted at once from 10.1 on; 0: 64 for each vCPU, + 256 */
 	struct mr_incoming_memory memory;
 	/*
 	 * Where huge pages are put together: for main and preempt channel a buffer of the largest host page each (at
@@ -151,8 +158,9 @@ struct mr_incoming;
 /* Bytes of memory for a machine so configured; 0 with one line in `error` if the configuration is impossible. */
 size_t mr_incoming_size(const struct mr_incoming_config *config, char error[96]);
 /*
- * Lays the machine out in `memory`, aligned for uint64_t, zeroed, of mr_incoming_size() bytes, which is all it ever
- * uses; what lies in huge untouched bitmaps is never written. NULL if `size` is too small.
+ * Lays the machine out in `memory`, aligned for uint64_t, zeroed, of mr_incoming_size() bytes. What lies in huge
+ * untouched bitmaps is never written. All its state is there; only the search for the end of device sections that no
+ * description delimits takes memory besides, and gives it back at once (STR-023). NULL if `size` is too small.
  */
 struct mr_incoming *mr_incoming_init(void *memory, size_t size, const struct mr_incoming_config *config);
 /*
@@ -212,6 +220,7 @@ enum mr_action_kind {
 	MR_ACTION_UNREGISTER,    /* no longer */
 	MR_ACTION_RELEASE,       /* close the userfault object */
 	MR_ACTION_PLACE,         /* put `placed` into guest memory at once */
+	MR_ACTION_WAKE,          /* wake a client's threads that wait for a page (`wake`) */
 	MR_ACTION_PACKET,        /* write the pages of a multifd packet (`packet`) */
 	MR_ACTION_LOAD_DEVICE,   /* a device section's body (`device`); may itself fault on guest memory */
 	MR_ACTION_RESIZE,        /* the block gets the length range.length */
@@ -228,9 +237,10 @@ enum mr_request_verdict {
 	MR_REQUEST_ADDED,    /* not waited for yet: asked for */
 	MR_REQUEST_REPEATED, /* waited for already, asked for again */
 	MR_REQUEST_DROPPED,  /* received meanwhile */
+	MR_REQUEST_ZEROED,   /* not plugged: a zero page is placed instead */
 };
 
-/* "added", "repeated", "dropped" */
+/* "added", "repeated", "dropped", "zeroed" */
 const char *mr_request_verdict_name(enum mr_request_verdict verdict);
 
 /* What MR_ACTION_PROBE asks of the host, in this order; SPEC.md says what each means (PC-005). */
@@ -281,6 +291,7 @@ struct mr_action_request {
 	uint32_t block;
 	uint64_t offset;      /* bytes, of the host page */
 	uint64_t thread;      /* who faulted, as told */
+	uint32_t client;      /* 0: this process, else number of the client + 1 */
 	uint32_t outstanding; /* pages waited for, this one included */
 	bool retried;         /* the same fault again, after a pause (REC-009) */
 };
@@ -332,6 +343,10 @@ struct mr_action {
 		struct mr_action_placed placed;
 		struct mr_action_request request;
 		struct mr_action_send send;
+		struct {
+			uint32_t client, block;
+			uint64_t offset; /* bytes, of the host page */
+		} wake;
 		struct {
 			uint32_t multifd; /* number of the multifd channel, as its initial packet says; also in
 					     ACTOR_START and ACTOR_END of its receiver */
@@ -397,8 +412,54 @@ bool mr_incoming_complete(struct mr_incoming *incoming, unsigned actor, int erro
  * at a time: false if it has one already, or catches none.
  */
 bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t block, uint64_t offset, uint64_t thread);
+/*
+ * A process that shares guest memory begins to catch its own faults, before LISTEN is over: returns its number, or -1
+ * if there is no place, or none may register. Whoever unregisters is not woken any more.
+ */
+int mr_incoming_register_client(struct mr_incoming *incoming);
+void mr_incoming_unregister_client(struct mr_incoming *incoming, unsigned client);
+/* As mr_incoming_fault(), by a thread of a client. */
+bool mr_incoming_client_fault(struct mr_incoming *incoming, unsigned client, uint32_t block, uint64_t offset);
+/* Whole host pages of a block are unplugged, or plugged again. False if they are none, or nothing may be unplugged. */
+bool mr_incoming_plug(struct mr_incoming *incoming, uint32_t block, uint64_t start, uint64_t length, bool plugged);
 /* Whether the fault handler could take a fault now. */
 bool mr_incoming_takes_fault(const struct mr_incoming *incoming);
+
+/* ---- Blocktime --------------------------------------------------------------------------------------------------- */
+
+enum { MR_BLOCKTIME_BUCKETS = 24 };
+
+/*
+ * The world's clock for the steps and faults that follow, in ns; it decides nothing but the figures. Releases up to
+ * 10.0 count milliseconds from 0, the others only differences. A clock that goes back makes no time negative.
+ */
+void mr_incoming_set_time(struct mr_incoming *incoming, uint64_t nanoseconds);
+/*
+ * vCPU `index` is this thread of those that mr_incoming_fault() tells; 0: of none. False if there are fewer vCPUs, or
+ * blocktime is not counted.
+ */
+bool mr_incoming_vcpu(struct mr_incoming *incoming, uint32_t index, uint64_t thread);
+
+/* What QMP calls postcopy-blocktime and so on. */
+struct mr_blocktime {
+	uint32_t blocktime; /* ms in which every vCPU waited */
+	uint32_t vcpu_count;
+	bool has_latency;                            /* the release tells the next three (BLK-009) */
+	uint64_t latency, non_vcpu_latency;          /* ns, on average */
+	uint64_t distribution[MR_BLOCKTIME_BUCKETS]; /* faults by microseconds: 2^n to 2^(n + 1) - 1 */
+	uint32_t waiting;                            /* vCPUs that wait now */
+	uint64_t lost; /* faults that were not counted, for want of room or since the release cannot (BLK-010) */
+};
+
+struct mr_vcpu_blocktime {
+	uint32_t blocktime; /* ms */
+	uint64_t latency;   /* ns, on average; 0 where the release tells none */
+	uint64_t faults;    /* counted, from 10.1 on */
+};
+
+/* The figures so far. True if QMP would show them now (BLK-002). */
+bool mr_incoming_blocktime(const struct mr_incoming *incoming, struct mr_blocktime *figures);
+struct mr_vcpu_blocktime mr_incoming_vcpu_blocktime(const struct mr_incoming *incoming, uint32_t index);
 
 /* ---- Looking inside ---------------------------------------------------------------------------------------------- */
 

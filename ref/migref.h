@@ -136,6 +136,8 @@ int mr_profile_init(struct mr_profile *profile, const char *release);
 void mr_profile_apply_machine(struct mr_profile *profile, const char *machine);
 /* Sets a switch by its property name ("multifd-flush-after-each-section"). Returns 0, or -1 if there is none. */
 int mr_profile_set_property(struct mr_profile *profile, const char *property, bool on);
+/* True if the release is one of the families from `since` to `until` ("": no end), or if nothing is known of it. */
+bool mr_profile_within(const struct mr_profile *profile, const char *since, const char *until);
 /* True if the release does this, or if nothing is known of the release. */
 bool mr_profile_may(const struct mr_profile *profile, enum mr_switch which);
 /* True only if the release is known to do this. */

@@ -147,6 +147,11 @@ int mr_profile_set_property(struct mr_profile *profile, const char *property, bo
 	return -1;
 }
 
+bool mr_profile_within(const struct mr_profile *profile, const char *since, const char *until)
+{
+	return !profile->known || within(since, until, rank_of(profile->release, 0));
+}
+
 bool mr_profile_may(const struct mr_profile *profile, enum mr_switch which)
 {
 	return !profile->known || profile->on[which];

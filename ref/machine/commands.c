@@ -265,7 +265,7 @@ static bool is_discardable(const struct mr_incoming *incoming, const struct bloc
 
 static enum outcome discard_range(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	const uint8_t *range = (const uint8_t *)at(incoming, incoming->payload) + (size_t)loader->index * 16;
+	const uint8_t *range = (const uint8_t *)at(incoming, incoming->places.payload) + (size_t)loader->index * 16;
 	const struct block *block;
 	uint64_t start, length;
 
@@ -483,7 +483,7 @@ static enum outcome package_read(struct mr_incoming *incoming, struct loader *lo
 
 	(void)action;
 	if (count)
-		memcpy((uint8_t *)at(incoming, incoming->package) + incoming->package_read, channel->window, count);
+		memcpy((uint8_t *)at(incoming, incoming->places.package) + incoming->package_read, channel->window, count);
 	channel->window += count;
 	channel->length -= count;
 	decoder->offset += count;
@@ -502,7 +502,7 @@ static enum outcome package_read(struct mr_incoming *incoming, struct loader *lo
 static enum outcome packaged(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	const struct mr_decoder *decoder = decoder_of(incoming, channel_at(incoming, loader->channel));
-	struct mr_decoder *inner = at(incoming, incoming->package_decoder);
+	struct mr_decoder *inner = at(incoming, incoming->places.package_decoder);
 
 	(void)action;
 	if (loader->command.value > incoming->config.package_max ||
@@ -609,7 +609,7 @@ static void keep_command(struct mr_incoming *incoming, struct loader *loader, co
 		.target_page_size = command->target_page_size,
 	};
 	if (ranges && command->ranges.length)
-		memcpy(at(incoming, incoming->payload), command->ranges.data, command->ranges.length);
+		memcpy(at(incoming, incoming->places.payload), command->ranges.data, command->ranges.length);
 }
 
 enum outcome mr_take_command(struct mr_incoming *incoming, struct loader *loader, const struct mr_command *command,

@@ -6,6 +6,9 @@
 enum {
 	DEFAULT_PAGE_SIZE = 4096,
 	SPARE_CONNECTIONS = 8,
+	OPEN_FAULTS_OF_VCPU = 64,
+	SPARE_OPEN_FAULTS = 256,
+	OPEN_FAULTS_MAX = 1 << 24,
 	HOST_PAGE_MAX = 1 << 30,
 	ALIGNMENT = 64,
 };
@@ -50,6 +53,7 @@ static const char *const action_names[MR_ACTION_KIND_COUNT] = {
 	[MR_ACTION_UNREGISTER] = "unregister",
 	[MR_ACTION_RELEASE] = "release",
 	[MR_ACTION_PLACE] = "place",
+	[MR_ACTION_WAKE] = "wake",
 	[MR_ACTION_PACKET] = "packet",
 	[MR_ACTION_LOAD_DEVICE] = "load-device",
 	[MR_ACTION_RESIZE] = "resize",
@@ -73,7 +77,7 @@ const char *mr_actor_name(unsigned actor)
 
 const char *mr_request_verdict_name(enum mr_request_verdict verdict)
 {
-	static const char *const names[] = {"added", "repeated", "dropped"};
+	static const char *const names[] = {"added", "repeated", "dropped", "zeroed"};
 
 	return (unsigned)verdict < sizeof(names) / sizeof(names[0]) ? names[verdict] : "unknown";
 }
@@ -94,6 +98,8 @@ static void set_defaults(struct mr_incoming_config *config)
 		connections += config->context.multifd_channels;
 	if (config->context.capabilities & MR_CAPABILITY_POSTCOPY_PREEMPT)
 		connections++;
+	if (!config->open_faults_max)
+		config->open_faults_max = config->vcpu_count * OPEN_FAULTS_OF_VCPU + SPARE_OPEN_FAULTS;
 	if (!config->connections_max)
 		config->connections_max = connections + SPARE_CONNECTIONS;
 	config->context.target_page_size = config->target_page_size;
@@ -150,6 +156,10 @@ static bool is_possible(const struct mr_incoming_config *config, char error[96])
 		return complain(error, "connections: expected at most 512");
 	if (config->package_max > UINT32_MAX)
 		return complain(error, "the limit of a package: expected at most 2^32 - 1 bytes");
+	if (config->vcpu_count > MR_INCOMING_VCPUS_MAX)
+		return complain(error, "vCPUs: expected at most 4096");
+	if (config->open_faults_max > OPEN_FAULTS_MAX)
+		return complain(error, "open faults: expected at most 2^24");
 	for (uint32_t i = 0; i < config->block_count; i++)
 		if (!is_possible_block(config, &config->blocks[i], error))
 			return false;
@@ -183,29 +193,33 @@ static size_t bitmap_bytes(uint64_t bits)
 /* Lays everything out; `incoming` NULL: only counts. */
 static size_t lay_out(const struct mr_incoming_config *config, struct mr_incoming *incoming)
 {
-	struct mr_incoming places = {0};
-	struct mr_incoming *to = incoming ? incoming : &places;
+	struct places places = {.largest_page = largest_page(config)};
 	size_t used = sizeof(struct mr_incoming);
 
-	to->largest_page = largest_page(config);
-	to->blocks = reserve(&used, config->block_count, sizeof(struct block));
-	to->channels = reserve(&used, config->connections_max, sizeof(struct channel));
-	to->decoders = reserve(&used, config->connections_max + 1u, sizeof(struct mr_decoder));
-	to->package_decoder = to->decoders + config->connections_max * sizeof(struct mr_decoder);
-	to->package = reserve(&used, config->package_max, 1);
-	to->payload = reserve(&used, COMMAND_PAYLOAD_MAX, 1);
+	places.blocks = reserve(&used, config->block_count, sizeof(struct block));
+	places.channels = reserve(&used, config->connections_max, sizeof(struct channel));
+	places.decoders = reserve(&used, config->connections_max + 1u, sizeof(struct mr_decoder));
+	places.package_decoder = places.decoders + config->connections_max * sizeof(struct mr_decoder);
+	places.package = reserve(&used, config->package_max, 1);
+	places.payload = reserve(&used, COMMAND_PAYLOAD_MAX, 1);
 	for (unsigned i = 0; i < RAM_CHANNELS; i++)
-		to->assembled[i] = reserve(&used, bitmap_bytes(to->largest_page / config->target_page_size), 1);
+		places.assembled[i] = reserve(&used, bitmap_bytes(places.largest_page / config->target_page_size), 1);
 	for (uint32_t i = 0; i < config->block_count; i++) {
 		const uint64_t pages = block_maximum(&config->blocks[i]) / config->target_page_size;
-		const size_t received = reserve(&used, bitmap_bytes(pages), 1);
-		const size_t requested = reserve(&used, bitmap_bytes(pages), 1);
+		struct block unplaced;
+		struct block *block = incoming ? (struct block *)at(incoming, places.blocks) + i : &unplaced;
 
-		if (incoming) {
-			block_at(incoming, i)->received = received;
-			block_at(incoming, i)->requested = requested;
-		}
+		block->received = reserve(&used, bitmap_bytes(pages), 1);
+		block->requested = reserve(&used, bitmap_bytes(pages), 1);
+		block->client_requested = reserve(&used, config->shared_clients ? bitmap_bytes(pages) : 0, 1);
+		block->unplugged = reserve(&used, config->unpluggable ? bitmap_bytes(pages) : 0, 1);
 	}
+	if (config->blocktime) {
+		places.vcpus = reserve(&used, config->vcpu_count + 1u, sizeof(struct vcpu));
+		places.open_faults = reserve(&used, config->open_faults_max, sizeof(struct open_fault));
+	}
+	if (incoming)
+		incoming->places = places;
 	return used;
 }
 
@@ -251,6 +265,15 @@ static void start_loader(struct loader *loader, unsigned actor, phase_function *
 		.actor = actor, .phase = phase, .channel = NO_CHANNEL, .ram_channel = actor == MR_ACTOR_PREEMPT};
 }
 
+static void start_blocktime(struct mr_incoming *incoming)
+{
+	struct blocktime *blocktime = &incoming->blocktime;
+
+	blocktime->vcpu_count = incoming->config.vcpu_count;
+	blocktime->open_max = incoming->config.open_faults_max;
+	memset(at(incoming, incoming->places.vcpus), 0, (blocktime->vcpu_count + 1u) * sizeof(struct vcpu));
+}
+
 /* Everything but bitmaps, whose words are 0. */
 static void set_up(struct mr_incoming *incoming, const struct mr_incoming_config *config)
 {
@@ -263,9 +286,11 @@ static void set_up(struct mr_incoming *incoming, const struct mr_incoming_config
 	incoming->block_count = config->block_count;
 	incoming->connections_max = incoming->config.connections_max;
 	incoming->size = lay_out(&incoming->config, incoming);
-	memset(at(incoming, incoming->channels), 0, incoming->connections_max * sizeof(struct channel));
+	memset(at(incoming, incoming->places.channels), 0, incoming->connections_max * sizeof(struct channel));
 	for (uint32_t i = 0; i < config->block_count; i++)
 		take_block(incoming, i, &config->blocks[i]);
+	if (config->blocktime)
+		start_blocktime(incoming);
 	incoming->config.blocks = NULL;
 	sort_by_rank(incoming);
 	mr_session_init(&incoming->session, &incoming->config.context, config->report, config->report_argument);
@@ -303,10 +328,14 @@ struct mr_incoming *mr_incoming_reset(struct mr_incoming *incoming, const struct
 
 		mr_bitmap_clear(received_of(incoming, block), 0, pages);
 		mr_bitmap_clear(requested_of(incoming, block), 0, pages);
+		if (incoming->config.shared_clients)
+			mr_bitmap_clear(at(incoming, block->client_requested), 0, pages);
+		if (incoming->config.unpluggable)
+			mr_bitmap_clear(at(incoming, block->unplugged), 0, pages);
 	}
 	for (unsigned i = 0; i < RAM_CHANNELS; i++)
-		mr_bitmap_clear(at(incoming, incoming->assembled[i]), 0,
-				incoming->largest_page / target_page(incoming));
+		mr_bitmap_clear(at(incoming, incoming->places.assembled[i]), 0,
+				incoming->places.largest_page / target_page(incoming));
 	set_up(incoming, config);
 	incoming->size = size;
 	return incoming;
@@ -356,7 +385,7 @@ int mr_incoming_open(struct mr_incoming *incoming, uint32_t channel, enum mr_rol
 		return -1;
 	here = channel_at(incoming, channel);
 	*here = (struct channel){
-		.open = true, .role = role, .decoder = incoming->decoders + channel * sizeof(struct mr_decoder)};
+		.open = true, .role = role, .decoder = incoming->places.decoders + channel * sizeof(struct mr_decoder)};
 	mr_decoder_init(decoder_of(incoming, here), &incoming->session, role, channel);
 	admit(incoming, channel, role);
 	return 0;

@@ -184,12 +184,23 @@ static bool is_known(const struct mr_incoming *incoming, const struct loader *lo
 	return has(incoming, MR_CAPABILITY_COMPRESS) || !does(incoming, MR_SWITCH_COMPRESSED_NEEDS_CAPABILITY);
 }
 
+/*
+ * The source of an early release may compress a page while the guest writes it, and sends it again: a destination that
+ * does not check leaves what came out (RAM-016, decompress-error-check).
+ */
+static enum mr_rule inflate(const struct mr_incoming *incoming, struct mr_bytes data, uint8_t *to)
+{
+	size_t produced;
+	const enum mr_rule rule = mr_page_inflate(data, to, target_page(incoming), &produced);
+
+	return does(incoming, MR_SWITCH_COMPRESSED_CHECKED) ? rule : MR_NO_RULE;
+}
+
 static enum mr_rule write_page(struct mr_incoming *incoming, const struct mr_record *record, uint32_t block)
 {
 	const struct mr_incoming_memory *memory = &incoming->config.memory;
 	const struct mr_ram_page *page = &record->page;
 	const size_t size = target_page(incoming);
-	size_t produced;
 	uint8_t *to;
 
 	if (!memory->page)
@@ -211,7 +222,7 @@ static enum mr_rule write_page(struct mr_incoming *incoming, const struct mr_rec
 	case MR_RAM_XBZRLE:
 		return mr_xbzrle_decode(to, size, page->data, NULL);
 	default:
-		return mr_page_inflate(page->data, to, size, &produced);
+		return inflate(incoming, page->data, to);
 	}
 }
 
@@ -272,7 +283,8 @@ static enum outcome marked(struct mr_incoming *incoming, struct loader *loader, 
 	action->placed.was_requested = mr_mark(incoming, loader->placed.block, loader->placed.offset);
 	action->placed.outstanding = incoming->outstanding;
 	action->placed.data = NULL;
-	loader->phase = mr_loader_record;
+	loader->index = 0;
+	loader->phase = incoming->client_count ? mr_wake_clients : mr_loader_record;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_MARKED);
 }
 
@@ -308,10 +320,10 @@ static bool is_in_order(const struct mr_incoming *incoming, const struct assembl
 /* A target page that came before is refused by a strict machine; QEMU counts it, and places the rest as it was. */
 static bool is_new(struct mr_incoming *incoming, const struct loader *loader, uint64_t page)
 {
-	uint64_t *map = at(incoming, incoming->assembled[loader->ram_channel]);
+	uint64_t *map = at(incoming, incoming->places.assembled[loader->ram_channel]);
 
 	if (loader->assembly.count == 0)
-		mr_bitmap_clear(map, 0, incoming->largest_page / target_page(incoming));
+		mr_bitmap_clear(map, 0, incoming->places.largest_page / target_page(incoming));
 	if (incoming->config.strict && mr_bitmap_test(map, page))
 		return false;
 	mr_bitmap_set(map, page, 1);
@@ -344,7 +356,6 @@ static enum mr_rule fill_in(struct mr_incoming *incoming, const struct loader *l
 	uint8_t *page = incoming->config.temporary[loader->ram_channel];
 	const size_t size = target_page(incoming);
 	uint8_t *to = page ? page + (record->page.address & (block->page_size - 1)) : NULL;
-	size_t produced;
 
 	*data = page;
 	if (record->kind == MR_RAM_PAGE && block->page_size == size)
@@ -354,7 +365,7 @@ static enum mr_rule fill_in(struct mr_incoming *incoming, const struct loader *l
 	else if (to && record->kind == MR_RAM_ZERO)
 		memset(to, record->page.fill, size);
 	else if (to)
-		return mr_page_inflate(record->page.data, to, size, &produced);
+		return inflate(incoming, record->page.data, to);
 	return MR_NO_RULE;
 }
 

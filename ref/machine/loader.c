@@ -335,9 +335,9 @@ static enum outcome read_channel(struct mr_incoming *incoming, struct loader *lo
 /* A package is read from the copy that was made of it. */
 static enum outcome read_package(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	struct mr_decoder *decoder = at(incoming, incoming->package_decoder);
+	struct mr_decoder *decoder = at(incoming, incoming->places.package_decoder);
 	const uint64_t done = decoder->offset - incoming->package_start;
-	const uint8_t *window = (const uint8_t *)at(incoming, incoming->package) + done;
+	const uint8_t *window = (const uint8_t *)at(incoming, incoming->places.package) + done;
 	struct mr_record record;
 
 	if (done == incoming->package_length) {

@@ -9,6 +9,7 @@
 #define MR_MACHINE_H
 
 #include "incoming.h"
+#include "machine/blocktime.h"
 #include "wire/wire.h"
 
 /* Errors as the wire's and the host's numbers, since the language has no names for most of them. */
@@ -40,6 +41,7 @@ struct block {
 	uint64_t page_size;       /* host page */
 	uint32_t rank;
 	bool ignored, zeroable;
+	size_t client_requested, unplugged; /* bitmaps as the next ones, where the configuration asks for them */
 	size_t received, requested; /* bitmaps, a bit for each target page; requested: at the host page's first */
 };
 
@@ -114,7 +116,18 @@ struct actor {
 };
 
 /* What the fault handler is at. */
-enum fault_phase { FAULT_START, FAULT_IDLE, FAULT_DECIDE, FAULT_SEND, FAULT_SENT, FAULT_PARKED, FAULT_ENDING };
+enum fault_phase {
+	FAULT_START,
+	FAULT_IDLE,
+	FAULT_DECIDE,
+	FAULT_SEND,
+	FAULT_SENT,
+	FAULT_WAKE,
+	FAULT_ZERO,
+	FAULT_ZEROED,
+	FAULT_PARKED,
+	FAULT_ENDING
+};
 
 struct fault_handler {
 	enum fault_phase phase;
@@ -123,8 +136,22 @@ struct fault_handler {
 	bool between; /* parked at its poll, not in the middle of a request */
 	bool wakened; /* the event descriptor was written */
 	bool quit;
+	uint32_t client; /* 0: this process, else number + 1 */
 	uint32_t block;
 	uint64_t offset, thread;
+};
+
+struct client {
+	bool registered;
+	bool watched; /* the fault handler looks at it */
+};
+
+/* Where the parts of the arena lie: offsets from the machine's first byte. */
+struct places {
+	size_t blocks, channels, decoders, package, package_decoder, payload;
+	size_t vcpus, open_faults;      /* of blocktime */
+	size_t assembled[RAM_CHANNELS]; /* bitmaps of a host page's target pages */
+	uint64_t largest_page;          /* host page of any block, bytes */
 };
 
 struct mr_incoming {
@@ -143,11 +170,11 @@ struct mr_incoming {
 	struct mr_finding error;
 	uint64_t sequence; /* `ram` bodies so far */
 
-	bool state_cleaned;  /* what handlers kept for loading was given back */
+	bool state_cleaned;       /* what handlers kept for loading was given back */
 	bool description_missing; /* behind the end mark of precopy */
-	bool main_failed;    /* the main loader failed and left the end to the listen loader */
-	bool multifd_failed; /* a multifd channel is broken: all receivers end */
-	bool multifd_quit;   /* the receivers are to end */
+	bool main_failed;         /* the main loader failed and left the end to the listen loader */
+	bool multifd_failed;      /* a multifd channel is broken: all receivers end */
+	bool multifd_quit;        /* the receivers are to end */
 
 	uint32_t main_channel, preempt_channel, return_channel; /* NO_CHANNEL: none */
 	uint32_t new_main, new_preempt;                         /* accepted in a pause, not taken yet */
@@ -159,18 +186,19 @@ struct mr_incoming {
 	uint32_t own_blocks[MR_BLOCKS_MAX]; /* by the session's numbers: own number + 2, 1: none of ours, 0: not looked
 					       up */
 	uint32_t by_rank[MR_BLOCKS_MAX];    /* blocks by ascending host address */
-	size_t blocks, channels, decoders, package, package_decoder, payload; /* offsets */
+	struct places places;
 	uint64_t package_start; /* offset in the channel of the package's first byte */
 	uint32_t package_length, package_read;
-	uint64_t largest_page;
 
 	struct actor actors[MR_ACTOR_COUNT];
 	struct loader main, listen, preempt;
 	struct fault_handler fault;
+	struct client clients[MR_INCOMING_CLIENTS_MAX];
+	uint32_t client_count;
+	struct blocktime blocktime;
 	struct receiver receivers[MR_INCOMING_MULTIFD_MAX];
-	uint32_t multifd_count;         /* receivers that are there */
-	size_t assembled[RAM_CHANNELS]; /* bitmaps of a host page's target pages */
-	uint8_t out[3][SEND_BYTES];     /* of main, listen and fault actor */
+	uint32_t multifd_count;     /* receivers that are there */
+	uint8_t out[3][SEND_BYTES]; /* of main, listen and fault actor */
 	/* Large, and set up by a function of its own: what stands before it is cleared as one. */
 	struct mr_session session;
 };
@@ -184,12 +212,12 @@ static inline void *at(const struct mr_incoming *incoming, size_t offset)
 
 static inline struct block *block_at(const struct mr_incoming *incoming, uint32_t index)
 {
-	return (struct block *)at(incoming, incoming->blocks) + index;
+	return (struct block *)at(incoming, incoming->places.blocks) + index;
 }
 
 static inline struct channel *channel_at(const struct mr_incoming *incoming, uint32_t index)
 {
-	return (struct channel *)at(incoming, incoming->channels) + index;
+	return (struct channel *)at(incoming, incoming->places.channels) + index;
 }
 
 static inline struct mr_decoder *decoder_of(const struct mr_incoming *incoming, const struct channel *channel)
@@ -281,9 +309,15 @@ phase_function mr_ram_failed;
 /* request.c */
 enum mr_step mr_fault_step(struct mr_incoming *incoming, struct mr_action *action);
 /* The host page at `offset` counts as received from now on. True if it was waited for. */
-bool mr_mark(struct mr_incoming *incoming, uint32_t block, uint64_t offset);
+bool mr_mark(struct mr_incoming *incoming, uint32_t index, uint64_t offset);
 /* The request for a page; it names its block as REQ-005 says. */
-struct mr_return_message mr_request_for(struct mr_incoming *incoming, uint32_t block, uint64_t offset);
+struct mr_return_message mr_request_for(struct mr_incoming *incoming, uint32_t index, uint64_t offset);
+
+/* client.c */
+/* Wakes each client about the page that was placed, then reads on. */
+phase_function mr_wake_clients;
+/* True if the host page at `offset` is not plugged, and answered here. */
+bool mr_is_unplugged(const struct mr_incoming *incoming, const struct block *block, uint64_t offset);
 
 /* recovery.c */
 phase_function mr_pause, mr_answer_bitmap, mr_resume, mr_reconnect;

@@ -19,6 +19,7 @@ bool mr_mark(struct mr_incoming *incoming, uint32_t index, uint64_t offset)
 
 	mr_bitmap_set(received_of(incoming, block), first_bit(incoming, offset),
 		      block->page_size / target_page(incoming));
+	mr_blocktime_marked(incoming, index, offset);
 	/* Most pages come unasked: where nothing is waited for, a huge map need not be looked at. */
 	if (incoming->outstanding == 0 || !is_requested(incoming, block, offset))
 		return false;
@@ -68,10 +69,12 @@ bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t index, uint64_t of
 	if (block->ignored || offset >= block->postcopy_length)
 		return false;
 	fault->pending = true;
+	fault->client = 0;
 	fault->retried = false;
 	fault->block = index;
 	fault->offset = offset & ~(block->page_size - 1);
 	fault->thread = thread;
+	mr_blocktime_told(incoming, index, fault->offset, thread);
 	return true;
 }
 
@@ -118,6 +121,16 @@ static enum outcome look(struct mr_incoming *incoming, struct mr_action *action)
 	return ON;
 }
 
+/*
+ * Where it is remembered that a page is waited for. QEMU remembers a client's request under the client's own address,
+ * where no placement finds it: it is waited for to the end. A strict machine remembers the page (REQ-011).
+ */
+static uint64_t *waiting_map(const struct mr_incoming *incoming, const struct block *block)
+{
+	return incoming->fault.client && !incoming->config.strict ? at(incoming, block->client_requested)
+								  : requested_of(incoming, block);
+}
+
 /* The verdict, at one moment: what is received and what is waited for then (REQ-003). */
 static enum mr_request_verdict judge(struct mr_incoming *incoming, const struct block *block)
 {
@@ -127,9 +140,11 @@ static enum mr_request_verdict judge(struct mr_incoming *incoming, const struct 
 		return MR_REQUEST_REPEATED;
 	if (mr_bitmap_test(received_of(incoming, block), first_bit(incoming, offset)))
 		return MR_REQUEST_DROPPED;
-	if (is_requested(incoming, block, offset))
+	if (!incoming->fault.client && mr_is_unplugged(incoming, block, offset))
+		return MR_REQUEST_ZEROED;
+	if (mr_bitmap_test(waiting_map(incoming, block), first_bit(incoming, offset)))
 		return MR_REQUEST_REPEATED;
-	mr_bitmap_set(requested_of(incoming, block), first_bit(incoming, offset), 1);
+	mr_bitmap_set(waiting_map(incoming, block), first_bit(incoming, offset), 1);
 	incoming->outstanding++;
 	return MR_REQUEST_ADDED;
 }
@@ -150,11 +165,16 @@ static enum outcome decide(struct mr_incoming *incoming, struct mr_action *actio
 		.block = fault->block,
 		.offset = fault->offset,
 		.thread = fault->thread,
+		.client = fault->client,
 		.outstanding = incoming->outstanding,
 		.retried = fault->retried,
 	};
-	fault->phase = FAULT_SEND;
-	if (verdict == MR_REQUEST_DROPPED || is_enough(incoming, verdict)) {
+	if (verdict == MR_REQUEST_ADDED || verdict == MR_REQUEST_REPEATED)
+		mr_blocktime_missed(incoming, fault->block, fault->offset, fault->thread);
+	fault->phase = verdict == MR_REQUEST_ZEROED ? FAULT_ZERO : FAULT_SEND;
+	if (verdict == MR_REQUEST_DROPPED && fault->client) {
+		fault->phase = FAULT_WAKE;
+	} else if (verdict == MR_REQUEST_DROPPED || is_enough(incoming, verdict)) {
 		fault->pending = false;
 		fault->phase = FAULT_IDLE;
 	}
@@ -193,6 +213,54 @@ static enum outcome send(struct mr_incoming *incoming, struct mr_action *action)
 	return mr_send(incoming, MR_ACTOR_FAULT, action, &message);
 }
 
+/* ---- What is answered here ---- */
+
+/* Its own threads were woken by the placement; a client's wait on another object. */
+static enum outcome wake(struct mr_incoming *incoming, struct mr_action *action)
+{
+	struct fault_handler *fault = &incoming->fault;
+
+	action->wake.client = fault->client - 1;
+	action->wake.block = fault->block;
+	action->wake.offset = fault->offset;
+	forget_fault(incoming);
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_WAKE);
+}
+
+static void describe_zero(const struct mr_incoming *incoming, struct mr_action *action)
+{
+	const struct block *block = block_at(incoming, incoming->fault.block);
+
+	action->placed = (struct mr_action_placed){
+		.block = incoming->fault.block,
+		.offset = incoming->fault.offset,
+		.length = block->page_size,
+		.zero = true,
+		.by_copy = !block->zeroable,
+	};
+}
+
+static enum outcome place_zero(struct mr_incoming *incoming, struct mr_action *action)
+{
+	describe_zero(incoming, action);
+	incoming->fault.phase = FAULT_ZEROED;
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_PLACE);
+}
+
+/* Any error puts the handler to sleep, as one of the return path does. */
+static enum outcome zeroed(struct mr_incoming *incoming, struct mr_action *action)
+{
+	const int error = incoming->actors[MR_ACTOR_FAULT].error;
+
+	if (error)
+		return request_failed(incoming, action, error);
+	describe_zero(incoming, action);
+	action->placed.was_requested = mr_mark(incoming, incoming->fault.block, incoming->fault.offset);
+	action->placed.outstanding = incoming->outstanding;
+	forget_fault(incoming);
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_MARKED);
+}
+
 static enum outcome sent(struct mr_incoming *incoming, struct mr_action *action)
 {
 	const int error = incoming->actors[MR_ACTOR_FAULT].error;
@@ -227,6 +295,12 @@ static enum outcome fault_phase(struct mr_incoming *incoming, struct mr_action *
 		return send(incoming, action);
 	case FAULT_SENT:
 		return sent(incoming, action);
+	case FAULT_WAKE:
+		return wake(incoming, action);
+	case FAULT_ZERO:
+		return place_zero(incoming, action);
+	case FAULT_ZEROED:
+		return zeroed(incoming, action);
 	case FAULT_PARKED:
 		return parked(incoming, action);
 	case FAULT_ENDING:

@@ -370,7 +370,9 @@ static void place_events(struct event_list *list)
 {
 	const struct mr_action_placed *placed = &list->action->placed;
 
-	add_postcopy_record(list, placed->ram_channel, placed->record_offset, placed->record_flags);
+	/* The fault handler answers for pages that are not plugged, without a record. */
+	if (list->action->actor != MR_ACTOR_FAULT)
+		add_postcopy_record(list, placed->ram_channel, placed->record_offset, placed->record_flags);
 	if (placed->zero)
 		add_place(list, MR_EVENT_PLACE_ZERO, placed->block, placed->offset);
 }
@@ -890,6 +892,10 @@ static void action_facts(struct facts *facts, const struct mr_action *action)
 		break;
 	case MR_ACTION_SEND:
 		send_facts(facts, &action->send);
+		break;
+	case MR_ACTION_WAKE:
+		fact_number(facts, "client", action->wake.client);
+		fact_place(facts, action->wake.block, action->wake.offset);
 		break;
 	case MR_ACTION_PACKET:
 		packet_facts(facts, action);

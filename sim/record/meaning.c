@@ -375,6 +375,7 @@ static const struct mr_meaning actions[MR_ACTION_KIND_COUNT] = {
 	[MR_ACTION_RELEASE] = {"The kernel reports nothing any more.", MR_PC_041},
 	[MR_ACTION_PLACE] = {"The page appears in guest memory, all of it at once; who waited for it runs on.",
 			     MR_PC_034},
+	[MR_ACTION_WAKE] = {"Threads of another process that wait for this page run on.", MR_REQ_010},
 	[MR_ACTION_PACKET] = {"The pages of a multifd packet are written into guest memory.", MR_MFR_004},
 	[MR_ACTION_LOAD_DEVICE] = {"A device takes its state.", MR_PC_011},
 	[MR_ACTION_RESIZE] = {"The block gets the length that it has at the source.", MR_PC_022},
@@ -410,6 +411,7 @@ static const struct mr_meaning verdicts[] = {
 	[MR_REQUEST_ADDED] = {"Nobody has asked for this page yet: it will be asked for.", MR_REQ_003},
 	[MR_REQUEST_REPEATED] = {"Somebody waits for this page already: it is asked for again.", MR_REQ_003},
 	[MR_REQUEST_DROPPED] = {"The page came meanwhile: nothing to ask for.", MR_REQ_003},
+	[MR_REQUEST_ZEROED] = {"There is no memory here now: zeros will do.", MR_REQ_012},
 };
 
 static const struct mr_meaning starts[MR_ACTOR_MULTIFD] = {

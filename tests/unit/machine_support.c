@@ -31,11 +31,16 @@ void world_configure(struct world *world, const struct setup *setup)
 		.strict = setup->strict,
 		.start_paused = setup->start_paused,
 		.memory_locked = setup->memory_locked,
+		.shared_clients = setup->shared_clients,
+		.unpluggable = setup->unpluggable,
 		.host_page_size = setup->host_page_size,
 		.blocks = setup->blocks ? setup->blocks : &one_block,
 		.block_count = setup->blocks ? setup->block_count : 1,
 		.package_max = setup->package_max ? setup->package_max : 1 << 16,
 		.connections_max = WORLD_CONNECTIONS,
+		.blocktime = setup->blocktime,
+		.vcpu_count = setup->vcpu_count,
+		.open_faults_max = setup->open_faults_max,
 	};
 	assert_int_equal(mr_profile_init(&config->profile, setup->release ? setup->release : "7.2"), 0);
 	if (setup->flush_each_section)
@@ -286,6 +291,9 @@ static int describe(const struct world *world, const struct mr_action *action, c
 	case MR_ACTION_UNREGISTER:
 	case MR_ACTION_RESIZE:
 		return describe_range(world, &action->range, out, size);
+	case MR_ACTION_WAKE:
+		return snprintf(out, size, "%" PRIu32 " %s 0x%" PRIx64, action->wake.client,
+				block_name(world, action->wake.block), action->wake.offset);
 	case MR_ACTION_PROBE:
 		return snprintf(out, size, "%d", (int)action->probe);
 	case MR_ACTION_NOTIFY:

@@ -40,7 +40,7 @@ enum {
 /* What a test says of its world; what is left out is 0. */
 struct setup {
 	const char *release; /* of both sides; NULL: 7.2 */
-	bool strict, start_paused, memory_locked;
+	bool strict, start_paused, memory_locked, shared_clients, unpluggable;
 	bool without_memory; /* blocks are larger than the world's */
 	uint32_t capabilities;
 	uint32_t multifd_channels;
@@ -48,6 +48,8 @@ struct setup {
 	uint32_t block_count;
 	uint32_t host_page_size;
 	size_t package_max;
+	bool blocktime;
+	uint32_t vcpu_count, open_faults_max;
 	bool flush_each_section; /* the machine property, where the release has it */
 };
 

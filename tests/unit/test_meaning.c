@@ -70,7 +70,7 @@ static void test_actions(void **state)
 	(void)state;
 	for (unsigned kind = 0; kind < MR_ACTION_KIND_COUNT; kind++)
 		expect_meaning(mr_action_meaning(&(struct mr_action){.kind = (enum mr_action_kind)kind}));
-	for (unsigned verdict = 0; verdict <= MR_REQUEST_DROPPED; verdict++)
+	for (unsigned verdict = 0; verdict <= MR_REQUEST_ZEROED; verdict++)
 		expect_meaning(mr_action_meaning(&(struct mr_action){
 			.kind = MR_ACTION_REQUEST,
 			.request.verdict = (enum mr_request_verdict)verdict,
