@@ -317,19 +317,20 @@ format-check:
 
 .PHONY: install clean
 
-# The header is installed as one file, with the tables that it includes put in their places.
+# A header is installed as one file, with the tables that it includes put in their places: migref.h, the others below it.
+public_headers := migref.h $(patsubst ref/%,migref/%,$(filter-out ref/migref.h,$(wildcard ref/*.h)))
 inline_tables = /^ *\# *include "[^"]*\.def"/ { split($$0, part, "\""); table = "ref/" part[2]; \
 	while ((getline line <table) > 0) print line; close(table); next } { print }
 
 install: all
-	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)' \
+	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/migref' \
 		'$(DESTDIR)$(MANDIR)/man1'
 	install -m 755 $(program) '$(DESTDIR)$(BINDIR)/migref'
 	install -m 644 $(library) $(shared) '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(notdir $(shared)) '$(DESTDIR)$(LIBDIR)/libmigref.so'
-	awk '$(inline_tables)' ref/migref.h >'$(DESTDIR)$(INCLUDEDIR)/migref.h'
-	install -m 644 ref/incoming.h '$(DESTDIR)$(INCLUDEDIR)'
-	chmod 644 '$(DESTDIR)$(INCLUDEDIR)/migref.h'
+	set -e; for header in $(public_headers); do \
+		target='$(DESTDIR)$(INCLUDEDIR)'/$$header; \
+		awk '$(inline_tables)' ref/$${header##*/} >"$$target"; chmod 644 "$$target"; done
 	install -m 644 docs/migref.1 '$(DESTDIR)$(MANDIR)/man1'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(ref_packages)|' migref.pc.in \

@@ -86,7 +86,7 @@ const struct mr_parameter_row *mr_parameter_find(const struct mr_profile *profil
 struct mr_parameter {
 	const char *name;
 	enum mr_parameter_kind kind; /* NUMBER, SWITCH or TEXT, as it was written */
-	bool negative;               /* NUMBER: a minus sign stood before it */
+	bool negative;               /* NUMBER: a minus sign stood before it; it then counts as 2^64 less */
 	uint64_t number;             /* NUMBER; SWITCH: 0 or 1 */
 	const char *text;            /* TEXT */
 };

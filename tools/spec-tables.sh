@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes the tables of SPEC.md that stand in the code already: the rule index, the release profiles, and what each command does
-# in each PostcopyState.
+# Writes the tables of SPEC.md that stand in the code already: the rule index, the release profiles, what each command does in
+# each PostcopyState, capabilities, parameters and statuses.
 #
 #   tools/spec-tables.sh           rewrites the tables between their markers
 #   tools/spec-tables.sh --check   compares only; exit status 1 if SPEC.md is out of date
@@ -79,6 +79,77 @@ verdict_names='NR == 1 { name["MR_ACCEPTABLE"] = "acceptable"; name["MR_STATE"] 
         { line = "| " $1; for (n = 2; n <= NF; n++) line = line " | " cell($n); print line " |" }'
 } >"$work/postcopy"
 
+# Common to the tables of capabilities, parameters and statuses: a cell of grounds; a number that is a limit of its field.
+cells='function grounds(text) { return "[" text "]" }
+       function number(text) { return text == "18446744073709551615" ? "2^64 - 1" : text == "4294967295" ? "2^32 - 1" : text }'
+
+# A capability's symbol stands for its name in the other tables.
+calls MR_CAPABILITY_ROW ref/capability.def | cut -f 1,2 >"$work/names"
+named='FILENAME == ARGV[1] { name[$1] = $2; next }
+       { for (n = 1; n <= 2; n++)
+             if (n < NF && !($n in name) && (n == 1 || pairs)) {
+                 print "ref/capability.def: expected a capability, found " $n >"/dev/stderr"
+                 exit 1
+             } }'
+
+{
+    echo '| Capability | From | Until | What it is about | Known from |'
+    echo '|---|---|---|---|---|'
+    calls MR_CAPABILITY_ROW ref/capability.def |
+        awk -F '\t' "$cells"'{ printf "| `%s` | %s | %s | %s | %s |\n", $2, $3, $4, $5, grounds($6) }'
+} >"$work/capabilities"
+
+{
+    echo '| Capability | | Other | From | Until | Known from |'
+    echo '|---|---|---|---|---|---|'
+    for kind in NEEDS EXCLUDES; do
+        calls "MR_CAPABILITY_$kind" ref/capability.def |
+            awk -F '\t' -v pairs=1 -v kind="$kind" "$cells$named"'
+                { printf "| `%s` | %s | `%s` | %s | %s | %s |\n", name[$1], tolower(kind), name[$2], $3, $4, grounds($5) }
+            ' "$work/names" -
+    done
+    calls MR_CAPABILITY_PLAIN ref/capability.def | awk -F '\t' "$cells$named"'
+        { printf "| `%s` | excludes | compression with multifd; TLS | %s | %s | %s |\n", name[$1], $2, $3, grounds($4) }
+        ' "$work/names" -
+    calls MR_CAPABILITY_BEFORE_LISTENING ref/capability.def | awk -F '\t' "$cells$named"'
+        { printf "| `%s` | before | listening; may be set anew from %s on | %s | | %s |\n", name[$1], $3, $2, grounds($4) }
+        ' "$work/names" -
+} >"$work/combinations"
+
+{
+    echo '| Parameter | Least | Most | Default | From | Until | Unit | Known from |'
+    echo '|---|---|---|---|---|---|---|---|'
+    calls MR_PARAMETER_CHOICE ref/capability.def >"$work/choices"
+    calls MR_PARAMETER_ROW ref/capability.def | awk -F '\t' "$cells"'
+        FILENAME == ARGV[1] {
+            values[$1] = values[$1] (values[$1] == "" ? "" : ", ") $2 ($3 == "" ? "" : " " $3)
+            next
+        }
+        $3 == "CHOICE" { range = values[$1] " | " }
+        $3 == "SWITCH" { range = "false | true" }
+        $3 == "TEXT" { range = "text | " }
+        $3 == "SIZE" { range = "a target page, powers of two | 2^63" }
+        $3 == "NUMBER" { range = $4 " | " number($5) }
+        { printf "| `%s` | %s | %s | %s | %s | %s | %s |\n", $2, range, $6, $7, $8, $9, grounds($10) }
+        ' "$work/choices" -
+} >"$work/parameters"
+
+for side in SOURCE DESTINATION; do
+    {
+        echo '| From | To | When | Since | Until | Known from |'
+        echo '|---|---|---|---|---|---|'
+        calls MR_STATUS_ROW ref/status.def | awk -F '\t' -v side="$side" "$cells"'
+            $1 == side { printf "| %s | %s | %s | %s | %s | %s |\n", $2, $3, $6, $4, $5, grounds($7) }'
+    } >"$work/status-$side"
+done
+
+{
+    echo '| Event | When | Since | Until | Known from |'
+    echo '|---|---|---|---|---|'
+    calls MR_STATUS_EVENT ref/status.def | awk -F '\t' "$cells"'
+        { printf "| %s | %s | %s | %s | %s |\n", $2, $5, $3, $4, grounds($6) }'
+} >"$work/status-events"
+
 # Replaces what stands between the markers of one table.
 insert() {
     if ! grep -q "^<!-- $1 begin -->\$" "$3" || ! grep -q "^<!-- $1 end -->\$" "$3"; then
@@ -91,12 +162,17 @@ insert() {
         $0 == begin { inside = 1; while ((getline line < table) > 0) print line }' "$3"
 }
 
-insert postcopy "$work/postcopy" "$spec" >"$work/third"
+cat "$spec" >"$work/base"
+for table in capabilities combinations parameters status-SOURCE status-DESTINATION status-events; do
+    insert "$table" "$work/$table" "$work/base" >"$work/next"
+    mv "$work/next" "$work/base"
+done
+insert postcopy "$work/postcopy" "$work/base" >"$work/third"
 insert profile "$work/profile" "$work/third" >"$work/half"
 insert rules "$work/rules" "$work/half" >"$work/whole"
 if [ "${1:-}" = --check ]; then
     cmp -s "$work/whole" "$spec" && exit 0
-    echo "$spec: expected the tables of ref/rules.def, profile.def and machine/postcopy.def, found others; run $0" >&2
+    echo "$spec: expected the tables of ref/*.def and machine/postcopy.def, found others; run $0" >&2
     exit 1
 fi
 cmp -s "$work/whole" "$spec" || cat "$work/whole" >"$spec"

@@ -250,23 +250,25 @@ const struct mr_parameter_row *mr_parameter_find(const struct mr_profile *profil
 	return parameter ? &parameter->row : NULL;
 }
 
+/* QEMU's fields have no sign: a negative number counts from 2^64 downwards. */
+static uint64_t field_of(const struct mr_parameter *set)
+{
+	return set->negative ? -set->number : set->number;
+}
+
 static bool check_number(const struct mr_profile *profile, const struct mr_parameter *set,
 			 const struct mr_parameter_row *row, uint32_t page_size, struct mr_finding *error)
 {
 	const struct mr_text found =
 		mr_text("%s=%s%llu", set->name, set->negative ? "-" : "", (unsigned long long)set->number);
+	const uint64_t number = field_of(set);
 
 	if (set->kind != MR_PARAMETER_NUMBER)
 		return refuse(error, MR_CAP_006, mr_text("a number"), mr_text("%s with something else", set->name));
-	if (row->kind == MR_PARAMETER_SIZE && !set->negative && mr_is_power_of_two(set->number) &&
-	    set->number >= page_size)
-		return true;
-	if (row->kind == MR_PARAMETER_SIZE)
+	if (row->kind == MR_PARAMETER_SIZE && (!mr_is_power_of_two(number) || number < page_size))
 		return refuse(error, MR_CAP_006, mr_text("a power of two from %u on", page_size), found);
-	/* Of a release that is not known only the fields' own limits are. */
-	if (!profile->known && !set->negative)
-		return true;
-	if (set->negative || set->number < row->least || set->number > row->most)
+	/* What no release takes cannot be told without one. */
+	if (profile->known && (number < row->least || number > row->most))
 		return refuse(error, MR_CAP_006,
 			      mr_text("%llu to %llu", (unsigned long long)row->least, (unsigned long long)row->most),
 			      found);
@@ -316,7 +318,7 @@ static uint64_t number_of(const struct mr_parameter *parameters, size_t count, c
 {
 	for (size_t i = count; i > 0; i--)
 		if (strcmp(parameters[i - 1].name, name) == 0)
-			return parameters[i - 1].number;
+			return field_of(&parameters[i - 1]);
 	return otherwise;
 }
 

@@ -12,7 +12,7 @@ static const struct mr_status_row rows[] = {
 };
 
 /* In their order: the destination listens, migrate-recover. */
-static const struct mr_status_row events[] = {
+static const struct mr_status_row event_rows[] = {
 #define MR_STATUS_EVENT(side, status, since, until, when, grounds) {MR_SIDE_##side, "", status, since, until, when},
 #include "status.def"
 #undef MR_STATUS_EVENT
@@ -49,12 +49,12 @@ bool mr_status_may_change(const struct mr_profile *profile, enum mr_side side, c
 
 /* ---- A status that is kept ---- */
 
-void mr_status_init(struct mr_status_keeper *keeper, const struct mr_profile *profile, enum mr_side side, bool shows)
+void mr_status_init(struct mr_status_keeper *keeper, const struct mr_profile *profile, enum mr_side side, bool events)
 {
 	memset(keeper, 0, sizeof(*keeper));
 	keeper->profile = profile;
 	keeper->side = side;
-	keeper->events = shows;
+	keeper->events = events;
 	memcpy(keeper->status, "none", sizeof("none"));
 }
 
@@ -81,7 +81,7 @@ enum mr_status_result mr_status_change(struct mr_status_keeper *keeper, const ch
 
 static bool has_event(const struct mr_profile *profile, size_t event)
 {
-	return profile->known && mr_profile_within(profile, events[event].since, events[event].until);
+	return profile->known && mr_profile_within(profile, event_rows[event].since, event_rows[event].until);
 }
 
 bool mr_status_shows_listening(const struct mr_profile *profile)

@@ -1,6 +1,7 @@
 /* judge.c: a stream or recording judged as a whole: every finding of decoders and checker, and the verdict. */
 #include "sim/record/judge.h"
 #include "sim/record/progress.h"
+#include "sim/record/settings.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -116,6 +117,8 @@ int mr_judge(struct mr_judgement *judgement, const char *path, const struct mr_s
 	if (judge.migration->channel_count)
 		memcpy(judgement->name, judge.migration->channels[0].name, sizeof(judgement->name));
 	allow_cuts(&judge);
+	if (judge.migration->recording && !judge.migration->lone)
+		mr_settings_check(judge.migration->recording, report, &judge);
 	checker = mr_checker_new(judge.migration->session);
 	if (!checker) {
 		snprintf(error, error_size, "%s: no memory for a checker", path);
@@ -146,6 +149,8 @@ const char *mr_judgement_channel(const struct mr_judgement *judgement, const str
 {
 	static char name[32];
 
+	if (finding->channel == MR_SETTINGS_CHANNEL)
+		return "manifest.json";
 	if (judgement->lone)
 		return judgement->name;
 	snprintf(name, sizeof(name), "ch%u.%s", (unsigned)finding->channel, finding->backward ? "ret" : "fwd");

@@ -88,7 +88,7 @@ for recording in 7.2-postcopy-preempt-small 11.1-postcopy-recover 9.2-multifd-ze
 done
 
 # Receivers are told apart by what their initial packets say, not by which connection was accepted first.
-unpack vectors/recordings/9.2-multifd-zero-page
+unpack vectors/recordings/11.1-multifd-zlib
 mv "$work/r/ch1.fwd" "$work/r/other"
 mv "$work/r/ch2.fwd" "$work/r/ch1.fwd"
 mv "$work/r/other" "$work/r/ch2.fwd"
