@@ -87,7 +87,7 @@ enum mr_priority {
 };
 
 #define MR_INSTANCE_NEXT UINT32_MAX /* the next free number of the name */
-#define MR_ALIAS_NONE UINT32_MAX
+#define MR_ALIAS_NONE    UINT32_MAX
 
 /* What is told at the registration. */
 struct mr_handler {
@@ -107,7 +107,7 @@ struct mr_handler {
 
 /* A registered handler. */
 struct mr_handler_entry {
-	struct mr_handler handler; /* path and name point into this entry's registry no longer: see idstr, name_at */
+	struct mr_handler handler; /* path and name are NULL here: see idstr */
 	uint32_t section_id;
 	uint32_t instance;      /* in section headers */
 	uint32_t name_instance; /* among the handlers with a path and this bare name: what older releases sent */
@@ -196,9 +196,9 @@ struct mr_hook_call {
 
 /* What handlers still have to send, in their own units: bytes, but granules of a dirty bitmap (HND-016). */
 struct mr_pending {
-	uint64_t precopy; /* before the destination runs */
-	uint64_t stopped; /* the same, and only once the guest stands */
-	uint64_t any;     /* before or behind the switch to postcopy */
+	uint64_t precopy;  /* before the destination runs */
+	uint64_t stopped;  /* the same, and only once the guest stands */
+	uint64_t any;      /* before or behind the switch to postcopy */
 	uint64_t postcopy; /* only behind it, or once the guest stands */
 };
 

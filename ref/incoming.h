@@ -23,6 +23,7 @@
 #ifndef MR_INCOMING_H
 #define MR_INCOMING_H
 
+#include "handlers.h"
 #include "migref.h"
 
 #ifdef __cplusplus
@@ -143,6 +144,8 @@ struct mr_incoming_config {
 	bool blocktime;           /* the capability postcopy-blocktime: how long vCPUs wait is counted (BLK-001) */
 	uint32_t vcpu_count;      /* of the machine, at most MR_INCOMING_VCPUS_MAX; counts for blocktime only */
 	uint32_t open_faults_max; /* faults that are counted at once from 10.1 on; 0: 64 for each vCPU, + 256 */
+	/* Who owns the sections (HND-004); must not change before the end. NULL: every section is taken. */
+	const struct mr_handlers *handlers;
 	struct mr_incoming_memory memory;
 	/*
 	 * Where huge pages are put together: for main and preempt channel a buffer of the largest host page each (at
@@ -201,6 +204,7 @@ enum mr_action_kind {
 	MR_ACTION_ACTOR_START,     /* the actor began */
 	MR_ACTION_ACTOR_END,       /* it ended, by itself or told to */
 	MR_ACTION_LOADED,          /* the main loader is through: `result` as COMMAND_DONE */
+	MR_ACTION_ANNOUNCE,        /* the network is to learn where the guest is: self-announcement begins */
 	MR_ACTION_CLEANUP,         /* the end of catching faults begins */
 	MR_ACTION_CLEANUP_DONE,    /* it is over */
 	MR_ACTION_STATE_CLEANUP,   /* what handlers kept for loading is given back */
@@ -226,6 +230,7 @@ enum mr_action_kind {
 	MR_ACTION_RESIZE,        /* the block gets the length range.length */
 	MR_ACTION_START_GUEST,   /* run the vCPUs; `result` 0: devices only, the guest stays stopped */
 	MR_ACTION_CLOSE,         /* shut a channel down: `channel` */
+	MR_ACTION_HOOK,          /* call a handler (`hook`); a question is answered by completing it with 1 for yes */
 	MR_ACTION_KIND_COUNT
 };
 
@@ -355,9 +360,14 @@ struct mr_action {
 			bool sync;
 		} packet;
 		struct {
-			uint32_t id; /* of its section */
+			uint32_t id;      /* of its section */
+			uint32_t handler; /* place in the list of handlers; UINT32_MAX: there is no list */
 			struct mr_bytes body;
 		} device;
+		struct {
+			uint32_t handler; /* place in the list */
+			enum mr_hook hook;
+		} hook;
 		struct mr_finding finding;
 	};
 };
@@ -422,6 +432,8 @@ void mr_incoming_unregister_client(struct mr_incoming *incoming, unsigned client
 bool mr_incoming_client_fault(struct mr_incoming *incoming, unsigned client, uint32_t block, uint64_t offset);
 /* Whole host pages of a block are unplugged, or plugged again. False if they are none, or nothing may be unplugged. */
 bool mr_incoming_plug(struct mr_incoming *incoming, uint32_t block, uint64_t start, uint64_t length, bool plugged);
+/* A handler no longer asks for a delay of the switch: its load_state has seen enough (HND-010). */
+void mr_incoming_approve_switchover(struct mr_incoming *incoming);
 /* Whether the fault handler could take a fault now. */
 bool mr_incoming_takes_fault(const struct mr_incoming *incoming);
 
@@ -454,7 +466,7 @@ struct mr_blocktime {
 struct mr_vcpu_blocktime {
 	uint32_t blocktime; /* ms */
 	uint64_t latency;   /* ns, on average; 0 where the release tells none */
-	uint64_t faults;    /* counted, from 10.1 on */
+	uint64_t faults;    /* that were counted */
 };
 
 /* The figures so far. True if QMP would show them now (BLK-002). */

@@ -61,6 +61,7 @@ void mr_blocktime_told(struct mr_incoming *incoming, uint32_t block, uint64_t of
 	vcpu = &vcpus_of(incoming)[index];
 	if (!vcpu->waits)
 		blocktime->waiting++;
+	vcpu->faults++;
 	blocktime->last_begin = vcpu->begin = milliseconds(incoming);
 	vcpu->waits = true;
 	vcpu->block = block;

@@ -60,6 +60,14 @@ static enum outcome enter_state(struct mr_incoming *incoming, struct loader *loa
 
 /* ---- OPEN_RETURN_PATH, PING ---- */
 
+/* Where no handler asks for a delay, the ack is due at once. */
+static bool takes_ack(struct mr_incoming *incoming)
+{
+	if (incoming->config.handlers)
+		return mr_ack_due(incoming);
+	return has(incoming, MR_CAPABILITY_SWITCHOVER_ACK) && does(incoming, MR_SWITCH_SWITCHOVER_ACK_ONCE);
+}
+
 static enum outcome open_return_path(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	const struct mr_return_message ack = {.type = MR_RETURN_SWITCHOVER_ACK};
@@ -69,8 +77,7 @@ static enum outcome open_return_path(struct mr_incoming *incoming, struct loader
 	incoming->return_up = true;
 	incoming->return_channel = loader->channel;
 	loader->phase = succeed;
-	/* No handler of this machine asks for a delay, so that the ack is due at once. */
-	if (has(incoming, MR_CAPABILITY_SWITCHOVER_ACK) && does(incoming, MR_SWITCH_SWITCHOVER_ACK_ONCE))
+	if (takes_ack(incoming))
 		return mr_send(incoming, loader->actor, action, &ack);
 	return ON;
 }
@@ -483,7 +490,8 @@ static enum outcome package_read(struct mr_incoming *incoming, struct loader *lo
 
 	(void)action;
 	if (count)
-		memcpy((uint8_t *)at(incoming, incoming->places.package) + incoming->package_read, channel->window, count);
+		memcpy((uint8_t *)at(incoming, incoming->places.package) + incoming->package_read, channel->window,
+		       count);
 	channel->window += count;
 	channel->length -= count;
 	decoder->offset += count;
@@ -538,6 +546,14 @@ static enum outcome run(struct mr_incoming *incoming, struct loader *loader, str
 	return enter_state(incoming, loader, action, MR_POSTCOPY_RUNNING, run_status);
 }
 
+/* ---- SWITCHOVER_START ---- */
+
+static enum outcome switchover_start(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	(void)action;
+	return mr_call_handlers(incoming, loader, MR_PHASE_SWITCHOVER_START, succeed);
+}
+
 /* ---- Dispatch ---- */
 
 static enum outcome spoiled(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
@@ -590,7 +606,7 @@ static phase_function *const handlers[MR_COMMAND_COUNT] = {
 	[MR_COMMAND_ENABLE_COLO] = succeed,
 	[MR_COMMAND_POSTCOPY_RESUME] = mr_resume,
 	[MR_COMMAND_RECV_BITMAP] = mr_answer_bitmap,
-	[MR_COMMAND_SWITCHOVER_START] = succeed,
+	[MR_COMMAND_SWITCHOVER_START] = switchover_start,
 };
 
 /* What a handler needs of the record, which lies in a window that may move on before the command is done. */

@@ -34,10 +34,7 @@ static enum outcome set_end(struct mr_incoming *incoming, struct loader *loader,
 static enum outcome clean_state_late(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	loader->phase = set_end;
-	if (incoming->state_cleaned)
-		return ON;
-	incoming->state_cleaned = true;
-	return mr_act(incoming, loader->actor, action, MR_ACTION_STATE_CLEANUP);
+	return incoming->state_cleaned ? ON : mr_clean_state(incoming, loader, action, set_end);
 }
 
 /* 1: the main channel has an error. */
@@ -63,8 +60,7 @@ static enum outcome clean_state_first(struct mr_incoming *incoming, struct loade
 	loader->phase = shut;
 	if (incoming->state_cleaned || !does(incoming, MR_SWITCH_STATE_CLEANUP_FIRST))
 		return ON;
-	incoming->state_cleaned = true;
-	return mr_act(incoming, loader->actor, action, MR_ACTION_STATE_CLEANUP);
+	return mr_clean_state(incoming, loader, action, shut);
 }
 
 /* Receivers end with the load, whatever their channels still hold (MFR-009). */
@@ -236,9 +232,22 @@ static enum outcome precopy_start(struct mr_incoming *incoming, struct loader *l
 	return start_guest(incoming, loader, action, precopy_status);
 }
 
+/* The network learns where the guest is before it runs (PC-014). */
+static enum outcome announce(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action,
+			     phase_function *then)
+{
+	loader->phase = then;
+	return mr_act(incoming, loader->actor, action, MR_ACTION_ANNOUNCE);
+}
+
+static enum outcome precopy_announce(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	return announce(incoming, loader, action, precopy_start);
+}
+
 static enum outcome precopy_clean_state(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	loader->phase = precopy_start;
+	loader->phase = precopy_announce;
 	if (incoming->multifd_failed) {
 		mr_blame(incoming, loader, MR_MFR_007, mr_text("whole multifd channels"), mr_text("a broken one"));
 		loader->result = -FAULT_IO;
@@ -246,8 +255,7 @@ static enum outcome precopy_clean_state(struct mr_incoming *incoming, struct loa
 	}
 	if (does(incoming, MR_SWITCH_STATE_CLEANUP_FIRST))
 		return ON;
-	incoming->state_cleaned = true;
-	return mr_act(incoming, loader->actor, action, MR_ACTION_STATE_CLEANUP);
+	return mr_clean_state(incoming, loader, action, precopy_start);
 }
 
 /* What stands behind the end mark: at most a description, which changes nothing. */
@@ -310,11 +318,16 @@ static enum outcome main_start(struct mr_incoming *incoming, struct loader *load
 	return start_guest(incoming, loader, action, mr_main_idle);
 }
 
+static enum outcome main_announce(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	return announce(incoming, loader, action, main_start);
+}
+
 enum outcome mr_main_end(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	incoming->main_loaded = true;
 	action->result = loader->result;
-	loader->phase = incoming->state == MR_POSTCOPY_RUNNING ? main_start : mr_main_idle;
+	loader->phase = incoming->state == MR_POSTCOPY_RUNNING ? main_announce : mr_main_idle;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_LOADED);
 }
 

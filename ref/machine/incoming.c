@@ -35,6 +35,7 @@ static const char *const action_names[MR_ACTION_KIND_COUNT] = {
 	[MR_ACTION_ACTOR_START] = "actor-start",
 	[MR_ACTION_ACTOR_END] = "actor-end",
 	[MR_ACTION_LOADED] = "loaded",
+	[MR_ACTION_ANNOUNCE] = "announce",
 	[MR_ACTION_CLEANUP] = "cleanup",
 	[MR_ACTION_CLEANUP_DONE] = "cleanup-done",
 	[MR_ACTION_STATE_CLEANUP] = "state-cleanup",
@@ -59,6 +60,7 @@ static const char *const action_names[MR_ACTION_KIND_COUNT] = {
 	[MR_ACTION_RESIZE] = "resize",
 	[MR_ACTION_START_GUEST] = "start-guest",
 	[MR_ACTION_CLOSE] = "close",
+	[MR_ACTION_HOOK] = "hook",
 };
 
 const char *mr_action_name(enum mr_action_kind kind)
@@ -202,6 +204,8 @@ static size_t lay_out(const struct mr_incoming_config *config, struct mr_incomin
 	places.package_decoder = places.decoders + config->connections_max * sizeof(struct mr_decoder);
 	places.package = reserve(&used, config->package_max, 1);
 	places.payload = reserve(&used, COMMAND_PAYLOAD_MAX, 1);
+	places.handler_states =
+		reserve(&used, config->handlers ? config->handlers->count : 0, sizeof(struct mr_handler_state));
 	for (unsigned i = 0; i < RAM_CHANNELS; i++)
 		places.assembled[i] = reserve(&used, bitmap_bytes(places.largest_page / config->target_page_size), 1);
 	for (uint32_t i = 0; i < config->block_count; i++) {
@@ -261,8 +265,11 @@ static void sort_by_rank(struct mr_incoming *incoming)
 
 static void start_loader(struct loader *loader, unsigned actor, phase_function *phase)
 {
-	*loader = (struct loader){
-		.actor = actor, .phase = phase, .channel = NO_CHANNEL, .ram_channel = actor == MR_ACTOR_PREEMPT};
+	*loader = (struct loader){.actor = actor,
+				  .phase = phase,
+				  .channel = NO_CHANNEL,
+				  .ram_channel = actor == MR_ACTOR_PREEMPT,
+				  .handler = UINT32_MAX};
 }
 
 static void start_blocktime(struct mr_incoming *incoming)
@@ -293,6 +300,9 @@ static void set_up(struct mr_incoming *incoming, const struct mr_incoming_config
 		start_blocktime(incoming);
 	incoming->config.blocks = NULL;
 	sort_by_rank(incoming);
+	if (config->handlers)
+		mr_load_init(&incoming->load, config->handlers, at(incoming, incoming->places.handler_states),
+			     config->strict);
 	mr_session_init(&incoming->session, &incoming->config.context, config->report, config->report_argument);
 	incoming->main_channel = incoming->preempt_channel = incoming->return_channel = NO_CHANNEL;
 	incoming->new_main = incoming->new_preempt = NO_CHANNEL;

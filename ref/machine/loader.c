@@ -52,7 +52,7 @@ static enum outcome activate(struct mr_incoming *incoming, struct loader *loader
 	loader->channel = incoming->main_channel;
 	incoming->preempt_channel = incoming->new_preempt;
 	incoming->new_preempt = NO_CHANNEL;
-	loader->phase = mr_loader_record;
+	loader->phase = incoming->config.handlers ? mr_handlers_begin : mr_loader_record;
 	return mr_set_status(incoming, loader->actor, action, MR_STATUS_ACTIVE);
 }
 
@@ -64,18 +64,24 @@ enum outcome mr_loader_begin(struct mr_incoming *incoming, struct loader *loader
 	return ON;
 }
 
+static enum outcome listen_reads(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	(void)action;
+	loader->channel = incoming->main_channel;
+	return mr_go(loader, mr_loader_record);
+}
+
 static enum outcome listen_started(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	loader->phase = mr_loader_record;
+	loader->phase = listen_reads;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_ACTOR_START);
 }
 
+/* What it does before it reads comes by no channel. */
 enum outcome mr_listen_begin(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	const bool device = does(incoming, MR_SWITCH_STATUS_POSTCOPY_DEVICE) && incoming->return_up;
 
-	loader->channel = incoming->main_channel;
-	loader->record_offset = mr_incoming_consumed(incoming, loader->channel);
 	loader->phase = listen_started;
 	incoming->listen_signalled = true;
 	return mr_set_status(incoming, loader->actor, action,
@@ -177,6 +183,10 @@ static enum outcome tell_section(struct mr_incoming *incoming, struct loader *lo
 	action->section.version = record->section.version;
 	action->section.idstr = record->section.idstr;
 	action->section.is_ram = mr_name_is(record->section.idstr, "ram");
+	if (!mr_take_handler(incoming, loader, record)) {
+		loader->phase = mr_section_refused;
+		return mr_act(incoming, loader->actor, action, MR_ACTION_SECTION);
+	}
 	loader->in_ram = action->section.is_ram;
 	loader->footer_due = !incoming->config.context.no_footer;
 	loader->postcopy = postcopy && loader->in_ram;
@@ -193,8 +203,9 @@ static enum outcome device_loaded(struct mr_incoming *incoming, struct loader *l
 
 	(void)action;
 	if (error == 0)
-		return mr_go(loader, mr_loader_record);
-	mr_blame(incoming, loader, MR_PC_044, mr_text("a device that loads its section"), mr_text("error %d", error));
+		return mr_go(loader, mr_send_acks);
+	mr_blame(incoming, loader, incoming->config.handlers ? MR_HND_008 : MR_PC_044,
+		 mr_text("a device that loads its section"), mr_text("error %d", error));
 	return mr_fail_load(incoming, loader, error);
 }
 
@@ -203,6 +214,7 @@ static enum outcome load_device(struct mr_incoming *incoming, struct loader *loa
 {
 	action->device.body = record->data.bytes;
 	action->device.id = record->data.id;
+	action->device.handler = loader->handler;
 	loader->phase = device_loaded;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_LOAD_DEVICE);
 }
@@ -263,6 +275,7 @@ static enum outcome take_record(struct mr_incoming *incoming, struct loader *loa
 	case MR_SECTION_FOOTER:
 		return ON;
 	case MR_CONFIGURATION:
+		incoming->configured = true;
 		return check_machine(incoming, loader, record);
 	case MR_CONFIGURATION_SUBSECTION:
 		return check_subsection(incoming, loader, &record->subsection);
@@ -313,6 +326,8 @@ static enum outcome read_channel(struct mr_incoming *incoming, struct loader *lo
 	const struct mr_bytes left = {channel->window, channel->length};
 	struct mr_record record;
 
+	if (mr_is_setup_due(incoming, loader, decoder, channel))
+		return mr_handlers_set_up(incoming, loader);
 	decoder->session = &incoming->session;
 	switch (mr_decode(decoder, channel->window, channel->shut ? 0 : channel->length,
 			  channel->at_end || channel->shut, &record)) {

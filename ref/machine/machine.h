@@ -93,6 +93,8 @@ struct loader {
 	struct mr_action_placed placed;
 	uint64_t record_offset;
 	struct command command, package; /* the one at hand; PACKAGED around it */
+	uint32_t handler;                /* whose section it is; without handlers UINT32_MAX */
+	struct mr_sequence sequence;     /* handlers that are being called */
 };
 
 /* What a multifd receiver is at. */
@@ -150,6 +152,7 @@ struct client {
 struct places {
 	size_t blocks, channels, decoders, package, package_decoder, payload;
 	size_t vcpus, open_faults;      /* of blocktime */
+	size_t handler_states;          /* of handlers */
 	size_t assembled[RAM_CHANNELS]; /* bitmaps of a host page's target pages */
 	uint64_t largest_page;          /* host page of any block, bytes */
 };
@@ -170,6 +173,8 @@ struct mr_incoming {
 	struct mr_finding error;
 	uint64_t sequence; /* `ram` bodies so far */
 
+	bool configured;          /* a configuration was read */
+	bool handlers_ready;      /* their load_setup was called */
 	bool state_cleaned;       /* what handlers kept for loading was given back */
 	bool description_missing; /* behind the end mark of precopy */
 	bool main_failed;         /* the main loader failed and left the end to the listen loader */
@@ -190,6 +195,7 @@ struct mr_incoming {
 	uint64_t package_start; /* offset in the channel of the package's first byte */
 	uint32_t package_length, package_read;
 
+	struct mr_load load; /* of handlers; by mr_load_of() */
 	struct actor actors[MR_ACTOR_COUNT];
 	struct loader main, listen, preempt;
 	struct fault_handler fault;
@@ -329,6 +335,24 @@ phase_function mr_preempt_begin, mr_preempt_broken, mr_preempt_end;
 enum mr_step mr_receiver_step(struct mr_incoming *incoming, uint32_t index, struct mr_action *action);
 /* Waits for a SYNC on every multifd channel, then goes on with loader->then. */
 phase_function mr_barrier;
+
+/* handler_calls.c: SaveVMHandlers, where the machine has any */
+struct mr_load *mr_load_of(struct mr_incoming *incoming);
+/* Calls them one after the other, then goes on with `then`; a failure fails the load or the command at hand. */
+enum outcome mr_call_handlers(struct mr_incoming *incoming, struct loader *loader, enum mr_phase phase,
+			      phase_function *then);
+phase_function mr_handlers_begin, mr_section_refused, mr_send_acks;
+/* Whether the next byte is the first behind the configuration, and load_setup was not called yet. */
+bool mr_is_setup_due(const struct mr_incoming *incoming, const struct loader *loader, const struct mr_decoder *decoder,
+		     const struct channel *channel);
+enum outcome mr_handlers_set_up(struct mr_incoming *incoming, struct loader *loader);
+/* Whose section begins; false: it is refused, and why is remembered. */
+bool mr_take_handler(struct mr_incoming *incoming, struct loader *loader, const struct mr_record *record);
+/* Takes a SWITCHOVER_ACK that is to be sent. */
+bool mr_ack_due(struct mr_incoming *incoming);
+/* What handlers kept for loading is given back, then goes on with `then`. */
+enum outcome mr_clean_state(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action,
+			    phase_function *then);
 
 /* end.c */
 /* Gives back what catches faults, then goes on with `then`. */

@@ -253,7 +253,7 @@ static enum mr_result end_of_stream(struct mr_decoder *decoder)
 enum mr_result mr_decode(struct mr_decoder *decoder, const uint8_t *window, size_t length, bool at_end,
 			 struct mr_record *record)
 {
-	struct mr_cursor cursor = {window, window, window + length, at_end, false, 0};
+	struct mr_cursor cursor;
 	enum mr_result result;
 
 	if (decoder->failed)
@@ -262,6 +262,8 @@ enum mr_result mr_decode(struct mr_decoder *decoder, const uint8_t *window, size
 		decoder->wanted = 1;
 		return at_end ? end_of_stream(decoder) : MR_MORE;
 	}
+	/* Only here, since a window without bytes may be NULL. */
+	cursor = (struct mr_cursor){window, window, window + length, at_end, false, 0};
 	record->depth = decoder->in_package;
 	record->offset = decoder->offset;
 	result = decode_functions[decoder->role](decoder, &cursor, record);

@@ -75,6 +75,8 @@ static const struct argp argp = {
 	       "what it sends back is compared byte for byte. The log is derived from the destination's trace, without "
 	       "one from the recorded return path.\n"
 	       "actions: each thread of the trace did what the machine does, in the same order.\n"
+	       "blocktime: how long vCPUs waited is compared with what QEMU told, if the recording has that: to the "
+	       "last digit, up to 10.0 within 1 ms for each fault.\n"
 	       "memory: what the destination wrote is compared with the source's memory (source.ram, source.pmem).\n\n"
 	       "Exit status 0 if everything is identical, 1 if something differs, 3 if a recording cannot be read.",
 };
@@ -174,6 +176,23 @@ static void print_actions_text(const struct mr_destination *destination)
 	print_not_traced(destination);
 }
 
+static void print_blocktime_text(const struct mr_blocktime_result *result)
+{
+	if (!result->expected)
+		return;
+	if (!result->compared)
+		printf("  blocktime  not compared: %s\n", result->text);
+	else if (!result->identical)
+		printf("  blocktime  DIFFERS    %s\n", result->text);
+	else if (result->exact)
+		printf("  blocktime  identical  %" PRIu32 " ms and all other figures of %" PRIu64 " faults\n",
+		       result->blocktime, result->faults);
+	else
+		printf("  blocktime  holds      %" PRIu32 " ms, QEMU told %" PRIu32
+		       "; 1 ms of play for each fault: %" PRIu64 " faults\n",
+		       result->blocktime, result->told, result->faults);
+}
+
 static void print_log_text(const struct mr_destination *destination)
 {
 	printf("  log      %s  %" PRIu64 " records, %" PRIu64 " faults, %" PRIu64 " actions",
@@ -212,6 +231,7 @@ static void print_destination_text(const struct mr_destination *destination)
 	if (destination->return_count == 0)
 		puts("  return path  none");
 	print_actions_text(destination);
+	print_blocktime_text(&destination->blocktime);
 	print_log_text(destination);
 	print_end_text(destination);
 }
@@ -326,10 +346,25 @@ static void put_difference(const struct mr_difference *difference)
 	put_context("machine", difference->machine, difference->machine_count, difference->machine_at);
 }
 
+static void print_blocktime_json(const char *path, const struct mr_blocktime_result *result)
+{
+	if (!result->expected)
+		return;
+	putchar('{');
+	put_string("recording", path, ",\"comparison\":\"blocktime\",");
+	printf("\"identical\":%s,\"exact\":%s,\"faults\":%" PRIu64 ",\"counted\":%" PRIu32 ",\"told\":%" PRIu32 ",",
+	       !result->compared   ? "null"
+	       : result->identical ? "true"
+				   : "false",
+	       result->exact ? "true" : "false", result->faults, result->blocktime, result->told);
+	put_string("text", result->text, "}\n");
+}
+
 static void print_destination_json(const char *path, const struct mr_destination *destination)
 {
 	for (size_t i = 0; i < destination->return_count; i++)
 		print_return_json(path, &destination->returns[i]);
+	print_blocktime_json(path, &destination->blocktime);
 	putchar('{');
 	put_string("recording", path, ",\"comparison\":\"actions\",");
 	printf("\"identical\":%s,\"lines\":%" PRIu64 ",\"ordered\":%" PRIu64 ",\"ties\":%" PRIu64

@@ -144,6 +144,9 @@ static const struct event_row rows[MR_EVENT_KIND_COUNT] = {
 	[MR_EVENT_MULTIFD_END] = {.name = "multifd-end", .fields = HAS_CHANNEL},
 	[MR_EVENT_MULTIFD_SYNC] = {.name = "multifd-sync"},
 	[MR_EVENT_GUEST_START] = {.name = "guest-start"},
+	[MR_EVENT_VCPU] = {.name = "vcpu", .unexpected = true},
+	[MR_EVENT_BLOCKTIME_BEGIN] = {.name = "blocktime-begin", .unexpected = true},
+	[MR_EVENT_BLOCKTIME_END] = {.name = "blocktime-end", .unexpected = true},
 };
 
 bool mr_event_is_expected(enum mr_event_kind kind)
@@ -902,6 +905,10 @@ static void action_facts(struct facts *facts, const struct mr_action *action)
 		break;
 	case MR_ACTION_LOAD_DEVICE:
 		device_facts(facts, action);
+		break;
+	case MR_ACTION_HOOK:
+		fact_number(facts, "handler", action->hook.handler);
+		fact_text(facts, "hook", mr_hook_name(action->hook.hook));
 		break;
 	case MR_ACTION_FAILED:
 		finding_facts(facts, &action->finding);

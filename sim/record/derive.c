@@ -1,5 +1,6 @@
 /* derive.c: the nondeterminism log of a destination that really ran, from its trace and its return paths. */
 #include "sim/record/derive.h"
+#include "sim/record/blocktime.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -44,7 +45,9 @@ struct follower {
 /* A fault that was printed, until the trace has shown what became of it. */
 struct told_fault {
 	bool waiting;
+	bool told; /* the machine knows of it already, and has not decided */
 	bool dropped;
+	bool repeated;
 	uint32_t block;
 	uint64_t offset, thread;
 };
@@ -59,7 +62,8 @@ struct derive {
 	struct follower *followers;
 	struct mr_recent *recent;
 	struct told_fault fault;
-	uint32_t next_channel; /* connection to accept next */
+	struct mr_blocktime_clock *clock; /* NULL: nothing is timed */
+	uint32_t next_channel;            /* connection to accept next */
 	uint32_t main_channel, preempt_channel;
 	uint32_t cut_channel; /* the last one whose end the trace showed inside a record */
 	bool no_memory;
@@ -135,6 +139,56 @@ static void end_channel(struct derive *derive, uint32_t channel, uint64_t bytes,
 	if (mr_world_end(derive->world, channel, bytes, error) == 0)
 		note(derive,
 		     &(struct mr_log_record){.kind = MR_LOG_END, .channel = channel, .bytes = bytes, .error = error});
+}
+
+/* ---- Blocktime ---- */
+
+static void note_time(struct derive *derive, uint64_t nanoseconds)
+{
+	if (mr_blocktime_clock_set(derive->clock, nanoseconds))
+		note(derive, &(struct mr_log_record){.kind = MR_LOG_TIME, .count = nanoseconds});
+	mr_incoming_set_time(machine(derive), nanoseconds);
+}
+
+/* A vCPU's thread is told once. */
+static void note_vcpu(struct derive *derive, int64_t index, uint64_t thread)
+{
+	if (!derive->clock || index < 0 || index > UINT32_MAX || thread > INT64_MAX ||
+	    !mr_blocktime_clock_names(derive->clock, (uint32_t)index, thread))
+		return;
+	mr_incoming_vcpu(machine(derive), (uint32_t)index, thread);
+	note(derive, &(struct mr_log_record){.kind = MR_LOG_VCPU, .count = (uint64_t)index, .thread = thread});
+}
+
+/* The line that tells when the fault at hand began: before the next one of its actor that an action prints. */
+static const struct mr_event *begin_line(struct derive *derive)
+{
+	const struct mr_event *line = line_at(derive, derive->line);
+	const struct mr_event *begin = mr_blocktime_clock_line(derive->clock, derive->line, MR_ACTOR_FAULT);
+
+	if (!line || line->actor != MR_ACTOR_FAULT || !begin || begin->kind != MR_EVENT_BLOCKTIME_BEGIN)
+		return NULL;
+	return begin < &derive->trace->events[derive->next[derive->line]] ? begin : NULL;
+}
+
+/* What the actor does next may begin or end a wait: it does so when the trace says. */
+static void take_time(struct derive *derive, unsigned actor)
+{
+	const struct follower *follower = &derive->followers[actor];
+	const struct mr_event *line;
+
+	if (!derive->clock)
+		return;
+	if (follower->placed && mr_blocktime_clock_matters(derive->clock, machine(derive))) {
+		line = mr_blocktime_clock_line(derive->clock, derive->line, actor);
+		if (line && line->kind == MR_EVENT_BLOCKTIME_END && line->block == follower->block &&
+		    line->offset == follower->offset)
+			note_time(derive, mr_blocktime_clock_at(derive->clock, line));
+	} else if (actor == MR_ACTOR_FAULT && !follower->placed) {
+		line = begin_line(derive);
+		if (line)
+			note_time(derive, mr_blocktime_clock_at(derive->clock, line));
+	}
 }
 
 /* ---- Differences ---- */
@@ -375,6 +429,7 @@ static bool advance(struct derive *derive, unsigned actor)
 
 		if (derive->followers[last->actor].message.made)
 			force(derive, last->actor);
+		take_time(derive, last->actor);
 		step = mr_world_step(derive->world, last->actor, &action);
 		if (step == MR_STEP_ACTION) {
 			take_action(derive, &action);
@@ -401,11 +456,10 @@ static bool advance(struct derive *derive, unsigned actor)
 
 /* ---- Faults ---- */
 
-static bool tell_fault(struct derive *derive)
+static bool announce_fault(struct derive *derive)
 {
 	struct told_fault *fault = &derive->fault;
 
-	fault->waiting = false;
 	while (!mr_incoming_takes_fault(machine(derive)))
 		if (!advance(derive, MR_ACTOR_FAULT) && !mr_incoming_takes_fault(machine(derive))) {
 			differ(derive, MR_ACTOR_FAULT, NULL, "the fault handler takes no fault");
@@ -418,7 +472,30 @@ static bool tell_fault(struct derive *derive)
 	note(derive,
 	     &(struct mr_log_record){
 		     .kind = MR_LOG_FAULT, .block = fault->block, .offset = fault->offset, .thread = fault->thread});
-	return advance(derive, MR_ACTOR_FAULT);
+	fault->told = true;
+	return true;
+}
+
+static bool tell_fault(struct derive *derive)
+{
+	struct told_fault *fault = &derive->fault;
+
+	fault->waiting = false;
+	return (fault->told || announce_fault(derive)) && advance(derive, MR_ACTOR_FAULT);
+}
+
+/* Whoever has placed the page of the fault marks it, if he has not yet. */
+static void mark_faulted(struct derive *derive)
+{
+	const struct told_fault *fault = &derive->fault;
+
+	for (unsigned i = 0; i < MR_ACTOR_FAULT; i++) {
+		const struct follower *follower = &derive->followers[i];
+
+		if (follower->placed && follower->block == fault->block && follower->offset == fault->offset &&
+		    !mr_incoming_is_received(machine(derive), fault->block, fault->offset))
+			advance(derive, i);
+	}
 }
 
 /*
@@ -429,13 +506,8 @@ static bool decide_dropped(struct derive *derive, bool at_once)
 {
 	const struct told_fault *fault = &derive->fault;
 
-	for (unsigned i = 0; at_once && i < MR_ACTOR_FAULT; i++) {
-		const struct follower *follower = &derive->followers[i];
-
-		if (follower->placed && follower->block == fault->block && follower->offset == fault->offset &&
-		    !mr_incoming_is_received(machine(derive), fault->block, fault->offset))
-			advance(derive, i);
-	}
+	if (at_once)
+		mark_faulted(derive);
 	if (!derive->fault.waiting)
 		return true;
 	if (at_once || mr_incoming_is_received(machine(derive), fault->block, fault->offset))
@@ -470,12 +542,48 @@ static void take_fault(struct derive *derive, const struct mr_event *event)
 		.waiting = true, .block = event->block, .offset = event->offset, .thread = event->value};
 	if (then && then->kind == MR_EVENT_REQUEST_ADDED)
 		return;
-	if (is_request(then)) {
-		tell_fault(derive);
+	derive->fault.repeated = is_request(then);
+	derive->fault.dropped = !derive->fault.repeated;
+	/* Where the wait begins with the fault, and not with its verdict, the line that tells its time comes first. */
+	if (mr_blocktime_clock_is_early(derive->clock) && begin_line(derive))
 		return;
-	}
-	derive->fault.dropped = true;
-	decide_dropped(derive, false);
+	if (derive->fault.repeated)
+		tell_fault(derive);
+	else
+		decide_dropped(derive, false);
+}
+
+/* Up to 10.0 a wait begins here, whatever becomes of the fault. */
+static void take_begin(struct derive *derive, const struct mr_event *event)
+{
+	struct told_fault *fault = &derive->fault;
+
+	if (!mr_blocktime_clock_is_early(derive->clock) || !fault->waiting || fault->told ||
+	    event->block != fault->block || event->offset != fault->offset)
+		return;
+	note_vcpu(derive, event->result, fault->thread);
+	if (event->flags)
+		mark_faulted(derive);
+	note_time(derive, mr_blocktime_clock_at(derive->clock, event));
+	if (!announce_fault(derive))
+		fault->waiting = false;
+	else if (fault->repeated)
+		tell_fault(derive);
+	else if (fault->dropped)
+		decide_dropped(derive, false);
+}
+
+/* Lines that tell about blocktime: nothing the machine prints, though what it does has happened by then. */
+static void take_blocktime(struct derive *derive, struct mr_event *event)
+{
+	if (event->kind == MR_EVENT_VCPU)
+		note_vcpu(derive, event->result, event->value);
+	else if (event->kind == MR_EVENT_BLOCKTIME_BEGIN)
+		take_begin(derive, event);
+	else if (event->actor < MR_ACTOR_FAULT && derive->followers[event->actor].placed &&
+		 derive->followers[event->actor].block == event->block &&
+		 derive->followers[event->actor].offset == event->offset)
+		advance(derive, event->actor);
 }
 
 /* ---- Cuts ---- */
@@ -635,6 +743,12 @@ static void take_line(struct derive *derive, struct mr_event *event)
 {
 	if (event->kind == MR_EVENT_ACCEPTED) {
 		connect_next(derive);
+		return;
+	}
+	if (event->kind == MR_EVENT_VCPU || event->kind == MR_EVENT_BLOCKTIME_BEGIN ||
+	    event->kind == MR_EVENT_BLOCKTIME_END) {
+		if (derive->clock)
+			take_blocktime(derive, event);
 		return;
 	}
 	if (event->kind != MR_EVENT_FAULT && !mr_event_is_expected(event->kind))
@@ -852,7 +966,8 @@ int mr_derive(struct mr_log *log, struct mr_derivation *derivation, struct mr_wo
 	};
 
 	memset(derivation, 0, sizeof(*derivation));
-	derive.no_memory = !derive.followers || !derive.recent || (trace && link_lines(&derive) < 0);
+	derive.no_memory = !derive.followers || !derive.recent || (trace && link_lines(&derive) < 0) ||
+			   mr_blocktime_clock_new(&derive.clock, world->incoming, trace) < 0;
 	if (!derive.no_memory) {
 		if (trace)
 			follow_trace(&derive);
@@ -867,6 +982,7 @@ int mr_derive(struct mr_log *log, struct mr_derivation *derivation, struct mr_wo
 	free(derive.followers);
 	free(derive.recent);
 	free(derive.next);
+	mr_blocktime_clock_free(derive.clock);
 	if (derive.no_memory)
 		snprintf(world->error, sizeof(world->error), "no memory for a nondeterminism log");
 	return has_failed(&derive) ? -1 : 0;

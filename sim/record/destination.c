@@ -85,6 +85,8 @@ static void configure(struct mr_incoming_config *config, struct mr_incoming_bloc
 	config->strict = strict;
 	config->start_paused = json_is_true(json_object_get(recording->manifest, "destination_paused"));
 	config->connections_max = recording->channel_count + SPARE_CONNECTIONS;
+	config->blocktime = mr_recording_has_capability(recording, "postcopy-blocktime");
+	config->vcpu_count = config->blocktime ? mr_blocktime_vcpus(recording) : 0;
 	mr_profile_init(&config->profile, recording->destination_qemu);
 	if (recording->machine)
 		mr_profile_apply_machine(&config->profile, recording->machine);
@@ -331,6 +333,12 @@ static bool obey(struct replayer *replayer, size_t number, const struct mr_log_r
 				      record->channel);
 		mr_world_end_return(world, record->channel, record->bytes);
 		return true;
+	case MR_LOG_VCPU:
+		return mr_incoming_vcpu(world->incoming, (uint32_t)record->count, record->thread) ||
+		       misfit(replayer, MR_LOG_002, "record %zu: no vCPU %" PRIu64, number, record->count);
+	case MR_LOG_TIME:
+		mr_incoming_set_time(world->incoming, record->count);
+		return true;
 	}
 	return misfit(replayer, MR_LOG_002, "record %zu: of no kind", number);
 }
@@ -505,6 +513,15 @@ static int derive_log(struct mr_log *log, struct mr_destination *destination, co
 	return status;
 }
 
+/* A log without threads and times leaves all figures at 0. */
+static bool is_timed(const struct mr_log *log)
+{
+	for (size_t i = 0; i < log->count; i++)
+		if (log->records[i].kind == MR_LOG_VCPU || log->records[i].kind == MR_LOG_TIME)
+			return true;
+	return false;
+}
+
 /* ---- The whole ---- */
 
 static int replay(struct mr_destination *destination, const struct mr_migration *migration,
@@ -527,6 +544,8 @@ static int replay(struct mr_destination *destination, const struct mr_migration 
 		snprintf(error, error_size, "no memory for a comparison");
 	} else if (mr_world_init(&replayer->world, migration, config, memory) == 0) {
 		run_log(replayer, log);
+		mr_blocktime_compare(&destination->blocktime, migration->recording, replayer->world.incoming,
+				     is_timed(log));
 		mr_world_judge_received(&replayer->world);
 		status = compare_returns(replayer, migration);
 	}
@@ -691,7 +710,8 @@ void mr_destination_clear(struct mr_destination *destination)
 bool mr_destination_holds(const struct mr_destination *destination)
 {
 	bool holds = destination->ran && destination->log_rule == MR_NO_RULE &&
-		     (destination->finished || !destination->should_finish);
+		     (destination->finished || !destination->should_finish) &&
+		     (!destination->blocktime.compared || destination->blocktime.identical);
 
 	for (size_t i = 0; i < destination->return_count; i++)
 		holds &= destination->returns[i].identical;

@@ -2,6 +2,7 @@
 #ifndef MR_RECORD_DESTINATION_H
 #define MR_RECORD_DESTINATION_H
 
+#include "sim/record/blocktime.h"
 #include "sim/record/derive.h"
 
 /* What the user said about the replay of a destination; zero for nothing. */
@@ -41,6 +42,8 @@ struct mr_destination {
 	bool finished;
 	bool should_finish;       /* the manifest says that the migration ended well */
 	struct mr_finding blamed; /* why the machine failed, if it did; else its rule is MR_NO_RULE */
+
+	struct mr_blocktime_result blocktime;
 
 	struct mr_return_result *returns; /* of each connection with a return path */
 	size_t return_count;

@@ -138,6 +138,12 @@ static bool blocks_are_told(const struct mr_incoming_config *config)
 	return config->block_count <= MR_BLOCKS_MAX;
 }
 
+/* vCPUs whose waiting is counted. */
+static uint32_t vcpus_of(const struct mr_incoming_config *config)
+{
+	return config->blocktime ? config->vcpu_count : 0;
+}
+
 static bool header_is_told(const struct mr_incoming_config *config)
 {
 	const struct mr_context *context = &config->context;
@@ -148,7 +154,8 @@ static bool header_is_told(const struct mr_incoming_config *config)
 	return profile_is_told(&context->profile, context->machine) &&
 	       profile_is_told(&config->profile, context->machine) && (context->capabilities & ~named) == 0 &&
 	       (context->multifd_method == MR_METHOD_UNKNOWN || mr_multifd_method_by_flag(context->multifd_method)) &&
-	       config->package_max <= (size_t)INT64_MAX && blocks_are_told(config);
+	       config->package_max <= (size_t)INT64_MAX && vcpus_of(config) <= MR_INCOMING_VCPUS_MAX &&
+	       blocks_are_told(config);
 }
 
 /* What the stream's own context says. */
@@ -204,6 +211,10 @@ static void write_header(FILE *out, const struct mr_incoming_config *config)
 	write_flag(out, "start_paused", config->start_paused);
 	write_number(out, "package_max", config->package_max);
 	write_number(out, "connections_max", config->connections_max);
+	if (config->blocktime) {
+		write_number(out, "vcpus", config->vcpu_count);
+		write_number(out, "open_faults_max", config->open_faults_max);
+	}
 	fputs(",\"blocks\":[", out);
 	for (uint32_t i = 0; i < config->block_count; i++) {
 		fputs(i ? "," : "", out);
@@ -232,6 +243,10 @@ static bool record_is_told(const struct mr_log_record *record, const struct mr_i
 		return record->actor < MR_ACTOR_COUNT && record->error > 0 && record->error <= MR_LOG_ERRNO_MAX;
 	case MR_LOG_RETURN_END:
 		return record->channel < MR_INCOMING_CHANNELS_MAX && record->bytes <= INT64_MAX;
+	case MR_LOG_VCPU:
+		return record->count < vcpus_of(config) && record->thread <= INT64_MAX;
+	case MR_LOG_TIME:
+		return record->count <= INT64_MAX;
 	}
 	return false;
 }
@@ -266,6 +281,12 @@ static void write_record(FILE *out, const struct mr_log_record *record, const st
 		break;
 	case MR_LOG_RETURN_END:
 		fprintf(out, "{\"return-end\":%" PRIu32 ",\"bytes\":%" PRIu64, record->channel, record->bytes);
+		break;
+	case MR_LOG_VCPU:
+		fprintf(out, "{\"vcpu\":%" PRIu64 ",\"thread\":%" PRIu64, record->count, record->thread);
+		break;
+	case MR_LOG_TIME:
+		fprintf(out, "{\"time\":%" PRIu64, record->count);
 		break;
 	}
 	fputs("}\n", out);
@@ -554,6 +575,17 @@ static int read_blocks(const struct place *place, const json_t *object, struct m
 	return 0;
 }
 
+/* Only a machine that counts how long vCPUs wait has this part. */
+static int read_blocktime(const struct place *place, const json_t *object, struct mr_incoming_config *config)
+{
+	config->blocktime = json_object_get(object, "vcpus") || json_object_get(object, "open_faults_max");
+	if (!config->blocktime)
+		return 0;
+	if (read_small(place, object, "vcpus", MR_INCOMING_VCPUS_MAX, &config->vcpu_count) < 0)
+		return -1;
+	return read_small(place, object, "open_faults_max", UINT32_MAX, &config->open_faults_max);
+}
+
 static int read_header(const struct place *place, json_t *object, struct mr_log_header *header)
 {
 	static const char *const keys[] = {"log",
@@ -575,6 +607,8 @@ static int read_header(const struct place *place, json_t *object, struct mr_log_
 					   "start_paused",
 					   "package_max",
 					   "connections_max",
+					   "vcpus",
+					   "open_faults_max",
 					   "blocks"};
 	struct mr_incoming_config *config = &header->config;
 	uint64_t format = 0, package_max = 0;
@@ -589,7 +623,8 @@ static int read_header(const struct place *place, json_t *object, struct mr_log_
 	    read_flag(place, object, "memory_locked", &config->memory_locked) < 0 ||
 	    read_flag(place, object, "start_paused", &config->start_paused) < 0 ||
 	    read_number(place, object, "package_max", 0, SIZE_MAX / 2, &package_max) < 0 ||
-	    read_small(place, object, "connections_max", UINT32_MAX, &config->connections_max) < 0)
+	    read_small(place, object, "connections_max", UINT32_MAX, &config->connections_max) < 0 ||
+	    read_blocktime(place, object, config) < 0)
 		return -1;
 	config->package_max = (size_t)package_max;
 	return read_blocks(place, object, header);
@@ -642,6 +677,18 @@ static int read_fault(const struct place *place, const json_t *object, const str
 		       : 0;
 }
 
+static int read_vcpu(const struct place *place, const json_t *object, const struct mr_log_header *header,
+		     struct mr_log_record *record)
+{
+	const uint32_t count = vcpus_of(&header->config);
+
+	if (count == 0)
+		return fail(place, "vcpu: expected a header with vcpus, found none");
+	if (read_number(place, object, "vcpu", 0, count - 1, &record->count) < 0)
+		return -1;
+	return read_number(place, object, "thread", 0, INT64_MAX, &record->thread);
+}
+
 /* The first of its keys tells what a record is; "error" stands in END too, hence the order. */
 static int record_kind(const struct place *place, json_t *object, enum mr_log_kind *kind)
 {
@@ -652,7 +699,8 @@ static int record_kind(const struct place *place, json_t *object, enum mr_log_ki
 		{MR_LOG_OPEN, {"open", "role", "role"}},     {MR_LOG_STEP, {"step", "count", "count"}},
 		{MR_LOG_WAIT, {"wait", "wait", "wait"}},     {MR_LOG_FAULT, {"fault", "offset", "thread"}},
 		{MR_LOG_END, {"end", "bytes", "error"}},     {MR_LOG_RETURN_END, {"return-end", "bytes", "bytes"}},
-		{MR_LOG_ERROR, {"error", "errno", "errno"}},
+		{MR_LOG_ERROR, {"error", "errno", "errno"}}, {MR_LOG_VCPU, {"vcpu", "thread", "thread"}},
+		{MR_LOG_TIME, {"time", "time", "time"}},
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -661,7 +709,8 @@ static int record_kind(const struct place *place, json_t *object, enum mr_log_ki
 		*kind = kinds[i].kind;
 		return check_keys(place, object, kinds[i].keys, sizeof(kinds[i].keys) / sizeof(kinds[i].keys[0]));
 	}
-	return fail(place, "expected open, step, wait, fault, end, error or return-end, found none of them");
+	return fail(place,
+		    "expected open, step, wait, fault, end, error, return-end, vcpu or time, found none of them");
 }
 
 static int read_fields(const struct place *place, const json_t *object, const struct mr_log_header *header,
@@ -691,6 +740,10 @@ static int read_fields(const struct place *place, const json_t *object, const st
 		if (read_channel(place, object, "return-end", &record->channel) < 0)
 			return -1;
 		return read_number(place, object, "bytes", 0, INT64_MAX, &record->bytes);
+	case MR_LOG_VCPU:
+		return read_vcpu(place, object, header, record);
+	case MR_LOG_TIME:
+		return read_number(place, object, "time", 0, INT64_MAX, &record->count);
 	}
 	return -1;
 }

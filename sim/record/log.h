@@ -10,6 +10,8 @@
  *     {"end":0,"bytes":3112669,"error":5}
  *     {"error":"listen","errno":12}
  *     {"return-end":0,"bytes":1196}
+ *     {"vcpu":0,"thread":26462}
+ *     {"time":7865181007311}
  *
  * Every key of a record is written and asked for; no other key is allowed. Numbers are below 2^63.
  */
@@ -28,6 +30,8 @@ enum mr_log_kind {
 	MR_LOG_END,   /* connection `channel` gives no more than `bytes` bytes, then `error` (0: ended in order) */
 	MR_LOG_ERROR, /* the next asked action of `actor` fails with `error` */
 	MR_LOG_RETURN_END, /* the return path of `channel` takes no more than `bytes` bytes */
+	MR_LOG_VCPU,       /* vCPU number `count` is `thread` */
+	MR_LOG_TIME,       /* it is `count` ns by the world's clock */
 };
 
 /* Limits of a log that is read. */

@@ -379,8 +379,10 @@ static const struct mr_meaning actions[MR_ACTION_KIND_COUNT] = {
 	[MR_ACTION_PACKET] = {"The pages of a multifd packet are written into guest memory.", MR_MFR_004},
 	[MR_ACTION_LOAD_DEVICE] = {"A device takes its state.", MR_PC_011},
 	[MR_ACTION_RESIZE] = {"The block gets the length that it has at the source.", MR_PC_022},
+	[MR_ACTION_ANNOUNCE] = {"The network is told where the guest is from now on.", MR_PC_014},
 	[MR_ACTION_START_GUEST] = {"The guest runs at the destination.", MR_PC_014},
 	[MR_ACTION_CLOSE] = {"The connection is closed.", MR_REC_002},
+	[MR_ACTION_HOOK] = {"The owner of a section is called.", MR_HND_007},
 };
 
 /* Kinds of which several are worth a sentence each. */

@@ -394,6 +394,8 @@ static int check_event(struct reader *reader, struct mr_event *event)
 	case MR_EVENT_REQUEST_ADDED:
 	case MR_EVENT_REQUEST_DONE:
 	case MR_EVENT_REQUEST_AGAIN:
+	case MR_EVENT_BLOCKTIME_BEGIN:
+	case MR_EVENT_BLOCKTIME_END:
 		resolve(reader, event);
 		return 0;
 	case MR_EVENT_MULTIFD_START:

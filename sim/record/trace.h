@@ -77,6 +77,10 @@ enum mr_event_kind {
 	MR_EVENT_MULTIFD_END,    /* multifd_recv_thread_end: channel, value = packets */
 	MR_EVENT_MULTIFD_SYNC,   /* multifd_recv_sync_main: the barrier was passed; value = latest packet number */
 	MR_EVENT_GUEST_START,    /* loadvm_postcopy_handle_run_bh enter, or what other releases print first there */
+	MR_EVENT_VCPU, /* postcopy_blocktime_tid_cpu_map, get_mem_fault_cpu_index: result = vCPU, value = thread */
+	MR_EVENT_BLOCKTIME_BEGIN, /* mark_postcopy_blocktime_begin, postcopy_blocktime_begin: block, offset, value = ms
+				     or ns, result = vCPU, flags = 1 if the page is received (up to 10.0) */
+	MR_EVENT_BLOCKTIME_END, /* ..._end: block, offset; value = total in ms so far (up to 10.0), or the time in ns */
 	MR_EVENT_KIND_COUNT
 };
 

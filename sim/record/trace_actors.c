@@ -69,6 +69,8 @@ static const enum owner owners[MR_EVENT_KIND_COUNT] = {
 	[MR_EVENT_MULTIFD_PACKET] = OWNER_MULTIFD,
 	[MR_EVENT_MULTIFD_END] = OWNER_MULTIFD,
 	[MR_EVENT_MULTIFD_SYNC] = OWNER_LOADER,
+	[MR_EVENT_BLOCKTIME_BEGIN] = OWNER_FAULT,
+	[MR_EVENT_BLOCKTIME_END] = OWNER_PLACER,
 };
 
 /* ---- First pass: what a line and those before it say ---- */

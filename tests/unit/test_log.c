@@ -76,6 +76,8 @@ static const struct mr_log_record small_records[] = {
 	{.kind = MR_LOG_ERROR, .actor = MR_ACTOR_LISTEN, .error = 12},
 	{.kind = MR_LOG_END, .bytes = 3112669, .error = 5},
 	{.kind = MR_LOG_RETURN_END, .channel = 511, .bytes = 1196},
+	{.kind = MR_LOG_VCPU, .count = 1, .thread = 26462},
+	{.kind = MR_LOG_TIME, .count = 7865181007311},
 };
 
 #define SMALL_HEADER                                                                                                   \
@@ -83,7 +85,8 @@ static const struct mr_log_record small_records[] = {
 	"\"capabilities_known\":true,\"capabilities\":[\"postcopy-ram\",\"multifd\"],\"stream_page_size\":0,"          \
 	"\"multifd_channels\":2,\"multifd_method\":\"zlib\",\"no_configuration\":false,\"no_footer\":false,"           \
 	"\"uuid\":\"\",\"target_page_size\":4096,\"host_page_size\":4096,\"memory_locked\":false,"                     \
-	"\"start_paused\":true,\"package_max\":0,\"connections_max\":0,\"blocks\":["                                   \
+	"\"start_paused\":true,\"package_max\":0,\"connections_max\":0,\"vcpus\":2,"                                   \
+	"\"open_faults_max\":9,\"blocks\":["                                                                           \
 	"{\"name\":\"mem\",\"used_length\":16777216,\"max_length\":0,\"page_size\":0,\"rank\":1,"                      \
 	"\"ignored\":false,\"not_zeroable\":false},"                                                                   \
 	"{\"name\":\"/rom@etc/\\u00e9\",\"used_length\":4096,\"max_length\":8192,\"page_size\":4096,\"rank\":0,"       \
@@ -96,7 +99,9 @@ static const char small_text[] = SMALL_HEADER "{\"open\":0,\"role\":\"main\"}\n"
 					      "{\"fault\":\"/rom@etc/\\u00e9\",\"offset\":4096,\"thread\":26462}\n"
 					      "{\"error\":\"listen\",\"errno\":12}\n"
 					      "{\"end\":0,\"bytes\":3112669,\"error\":5}\n"
-					      "{\"return-end\":511,\"bytes\":1196}\n";
+					      "{\"return-end\":511,\"bytes\":1196}\n"
+					      "{\"vcpu\":1,\"thread\":26462}\n"
+					      "{\"time\":7865181007311}\n";
 
 static struct mr_incoming_config small_config(void)
 {
@@ -104,6 +109,9 @@ static struct mr_incoming_config small_config(void)
 					    .target_page_size = 4096,
 					    .host_page_size = 4096,
 					    .start_paused = true,
+					    .blocktime = true,
+					    .vcpu_count = 2,
+					    .open_faults_max = 9,
 					    .blocks = small_blocks,
 					    .block_count = 2};
 
@@ -186,6 +194,11 @@ static void expect_config(const struct mr_incoming_config *found, const struct m
 	assert_int_equal(found->start_paused, expected->start_paused);
 	assert_int_equal(found->package_max, expected->package_max);
 	assert_int_equal(found->connections_max, expected->connections_max);
+	assert_int_equal(found->blocktime, expected->blocktime);
+	if (found->blocktime) {
+		assert_int_equal(found->vcpu_count, expected->vcpu_count);
+		assert_int_equal(found->open_faults_max, expected->open_faults_max);
+	}
 	assert_int_equal(found->block_count, expected->block_count);
 	for (uint32_t i = 0; i < found->block_count; i++)
 		expect_block(&found->blocks[i], &expected->blocks[i]);
@@ -295,19 +308,22 @@ static void random_config(struct random *random, struct mr_incoming_config *conf
 					      .blocks = list,
 					      .block_count = (uint32_t)random_below(random, RANDOM_BLOCKS + 1),
 					      .package_max = (size_t)random_number(random),
-					      .connections_max = (uint32_t)random_number(random)};
+					      .connections_max = (uint32_t)random_number(random),
+					      .blocktime = random_below(random, 2),
+					      .vcpu_count = (uint32_t)random_below(random, MR_INCOMING_VCPUS_MAX + 1),
+					      .open_faults_max = (uint32_t)random_number(random)};
 	random_context(random, config);
 	for (unsigned i = 0; i < config->block_count; i++)
 		random_block(random, &list[i], names[i], i);
 }
 
-static struct mr_log_record random_record(struct random *random, uint32_t block_count)
+static struct mr_log_record random_record(struct random *random, uint32_t block_count, uint32_t vcpu_count)
 {
 	const uint32_t channel = (uint32_t)random_below(random, MR_INCOMING_CHANNELS_MAX);
 	const unsigned actor = (unsigned)random_below(random, random_below(random, 2) ? 4 : MR_ACTOR_COUNT);
 	const uint64_t number = random_number(random);
 
-	switch (random_below(random, block_count ? 7 : 6)) {
+	switch (random_below(random, block_count ? 9 : 8)) {
 	case 0:
 		return (struct mr_log_record){.kind = MR_LOG_OPEN,
 					      .channel = channel,
@@ -326,6 +342,13 @@ static struct mr_log_record random_record(struct random *random, uint32_t block_
 		return (struct mr_log_record){.kind = MR_LOG_RETURN_END, .channel = channel, .bytes = number};
 	case 5:
 		return (struct mr_log_record){.kind = MR_LOG_WAIT, .actor = actor};
+	case 6:
+		return (struct mr_log_record){.kind = MR_LOG_TIME, .count = number};
+	case 7:
+		if (vcpu_count == 0)
+			return (struct mr_log_record){.kind = MR_LOG_TIME};
+		return (struct mr_log_record){
+			.kind = MR_LOG_VCPU, .count = random_below(random, vcpu_count), .thread = number};
 	default:
 		return (struct mr_log_record){.kind = MR_LOG_FAULT,
 					      .block = (uint32_t)random_below(random, block_count),
@@ -352,7 +375,8 @@ static void test_round_trip(void **state)
 
 		random_config(&random, &config, list, names);
 		for (uint64_t n = 0; n < count; n++) {
-			const struct mr_log_record record = random_record(&random, config.block_count);
+			const struct mr_log_record record =
+				random_record(&random, config.block_count, config.blocktime ? config.vcpu_count : 0);
 
 			assert_int_equal(mr_log_append(&log, &record), 0);
 		}
@@ -436,6 +460,9 @@ static void test_unwritten(void **state)
 		{.kind = MR_LOG_END, .bytes = UINT64_MAX},
 		{.kind = MR_LOG_ERROR},
 		{.kind = MR_LOG_RETURN_END, .channel = UINT32_MAX},
+		{.kind = MR_LOG_VCPU, .count = 2, .thread = 1},
+		{.kind = MR_LOG_VCPU, .thread = UINT64_MAX},
+		{.kind = MR_LOG_TIME, .count = UINT64_MAX},
 		{.kind = (enum mr_log_kind)99},
 	};
 	struct mr_incoming_config config = small_config();
@@ -451,6 +478,12 @@ static void test_unwritten(void **state)
 	config = small_config();
 	config.context.multifd_method = 0x3e;
 	expect_unwritten(NULL, &config);
+	config = small_config();
+	config.vcpu_count = MR_INCOMING_VCPUS_MAX + 1;
+	expect_unwritten(NULL, &config);
+	config = small_config();
+	config.blocktime = false;
+	expect_unwritten(&(struct mr_log_record){.kind = MR_LOG_VCPU, .thread = 1}, &config);
 }
 
 static void test_full_disk(void **state)
@@ -503,7 +536,7 @@ static void test_bad_records(void **state)
 	/* breaks LOG-002 */
 	expect_record_error("", "line 2: LOG-002: expected JSON");
 	expect_record_error("[]", "LOG-002: expected a JSON object, found an array");
-	expect_record_error("{}", "LOG-002: expected open, step, wait, fault, end, error or return-end");
+	expect_record_error("{}", "LOG-002: expected open, step, wait, fault, end, error, return-end, vcpu or time");
 	expect_record_error("{\"open\":0,\"open\":0,\"role\":\"main\"}", "LOG-002: expected JSON");
 	expect_record_error("{\"open\":0,\"role\":\"main\",\"x\":1}", "expected a known key, found x");
 	expect_record_error("{\"open\":0}", "role: expected a string, found nothing");
@@ -523,6 +556,10 @@ static void test_bad_records(void **state)
 	expect_record_error("{\"end\":0,\"bytes\":0,\"error\":4096}", "error: expected 0 to 4095, found 4096");
 	expect_record_error("{\"error\":\"listen\",\"errno\":0}", "errno: expected 1 to 4095, found 0");
 	expect_record_error("{\"return-end\":0}", "bytes: expected a whole number, found nothing");
+	expect_record_error("{\"vcpu\":2,\"thread\":1}", "vcpu: expected 0 to 1, found 2");
+	expect_record_error("{\"vcpu\":0}", "thread: expected a whole number, found nothing");
+	expect_record_error("{\"time\":-1}", "time: expected 0 to 9223372036854775807, found -1");
+	expect_record_error("{\"time\":1,\"thread\":1}", "expected a known key, found thread");
 	expect_record_error("{\"step\":\"main\",\"count\":1}{}", "LOG-002: expected JSON");
 }
 
@@ -565,6 +602,22 @@ static void test_bad_headers(void **state)
 	expect_header_error("\"ignored\":false,", "\"ignored\":false,\"size\":1,", "expected a known key, found size");
 	expect_header_error("\"rank\":1", "\"rank\":null", "rank: expected a whole number, found null");
 	expect_header_error("\"blocks\":[", "\"blocks\":[7,", "blocks: expected objects, found a number");
+	expect_header_error("\"vcpus\":2", "\"vcpus\":4097", "vcpus: expected 0 to 4096, found 4097");
+	expect_header_error("\"vcpus\":2,", "", "vcpus: expected a whole number, found nothing");
+	expect_header_error("\"open_faults_max\":9,", "", "open_faults_max: expected a whole number, found nothing");
+}
+
+/* A machine that counts nothing has no vCPUs to tell of. */
+static void test_vcpu_without_vcpus(void **state)
+{
+	const char *at = strstr(SMALL_HEADER, "\"vcpus\"");
+	const char *blocks = strstr(SMALL_HEADER, "\"blocks\"");
+	char text[sizeof(small_text)];
+
+	(void)state;
+	snprintf(text, sizeof(text), "%.*s%s{\"vcpu\":0,\"thread\":1}\n", (int)(at - SMALL_HEADER), SMALL_HEADER,
+		 blocks);
+	expect_error(text, "line 2: LOG-002: vcpu: expected a header with vcpus, found none");
 }
 
 static void test_long_lines(void **state)
@@ -651,12 +704,19 @@ static void test_no_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_text),          cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_many_blocks),   cmocka_unit_test(test_steps_are_added),
-		cmocka_unit_test(test_unwritten),     cmocka_unit_test(test_full_disk),
-		cmocka_unit_test(test_bad_records),   cmocka_unit_test(test_bad_headers),
-		cmocka_unit_test(test_long_lines),    cmocka_unit_test(test_truncations),
-		cmocka_unit_test(test_changed_bytes), cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_many_blocks),
+		cmocka_unit_test(test_steps_are_added),
+		cmocka_unit_test(test_unwritten),
+		cmocka_unit_test(test_full_disk),
+		cmocka_unit_test(test_bad_records),
+		cmocka_unit_test(test_bad_headers),
+		cmocka_unit_test(test_long_lines),
+		cmocka_unit_test(test_truncations),
+		cmocka_unit_test(test_changed_bytes),
+		cmocka_unit_test(test_no_file),
+		cmocka_unit_test(test_vcpu_without_vcpus),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);
