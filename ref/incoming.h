@@ -434,6 +434,19 @@ bool mr_incoming_client_fault(struct mr_incoming *incoming, unsigned client, uin
 bool mr_incoming_plug(struct mr_incoming *incoming, uint32_t block, uint64_t start, uint64_t length, bool plugged);
 /* A handler no longer asks for a delay of the switch: its load_state has seen enough (HND-010). */
 void mr_incoming_approve_switchover(struct mr_incoming *incoming);
+/* Whether a balloon, or memory that is being unplugged, has to leave pages where they are for now (PC-045). */
+bool mr_incoming_forbids_discards(const struct mr_incoming *incoming);
+
+/* What becomes of a resize that nobody in the stream asked for, by firmware say (PC-046). */
+enum mr_resized {
+	MR_RESIZED_NOTED,
+	MR_RESIZED_DISCARD, /* the world has to throw away the tail */
+	MR_RESIZED_REFUSED, /* impossible now, or at all: the destination cannot go on if it happened */
+};
+
+/* A block has another length, bytes; `*tail` is what DISCARD is about. */
+enum mr_resized mr_incoming_resized(struct mr_incoming *incoming, uint32_t block, uint64_t length,
+				    struct mr_action_range *tail);
 /* Whether the fault handler could take a fault now. */
 bool mr_incoming_takes_fault(const struct mr_incoming *incoming);
 

@@ -1,4 +1,4 @@
-/* client.c: processes that share guest memory and catch faults of their own, and ranges that are not plugged. */
+/* client.c: processes that share guest memory and catch faults of their own. */
 #include "machine.h"
 
 int mr_incoming_register_client(struct mr_incoming *incoming)
@@ -55,28 +55,4 @@ enum outcome mr_wake_clients(struct mr_incoming *incoming, struct loader *loader
 	action->wake.offset = loader->placed.offset;
 	loader->phase = woken;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_WAKE);
-}
-
-bool mr_incoming_plug(struct mr_incoming *incoming, uint32_t index, uint64_t start, uint64_t length, bool plugged)
-{
-	const uint64_t page = target_page(incoming);
-	const struct block *block;
-
-	if (!incoming->config.unpluggable || index >= incoming->block_count)
-		return false;
-	block = block_at(incoming, index);
-	if (start % block->page_size || length % block->page_size || start > block->max_length ||
-	    length > block->max_length - start)
-		return false;
-	if (plugged)
-		mr_bitmap_clear(at(incoming, block->unplugged), start / page, length / page);
-	else
-		mr_bitmap_set(at(incoming, block->unplugged), start / page, length / page);
-	return true;
-}
-
-bool mr_is_unplugged(const struct mr_incoming *incoming, const struct block *block, uint64_t offset)
-{
-	return incoming->config.unpluggable && does(incoming, MR_SWITCH_UNPLUGGED_ZEROED) &&
-	       mr_bitmap_test(at(incoming, block->unplugged), offset / target_page(incoming));
 }
