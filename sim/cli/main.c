@@ -14,7 +14,7 @@ static const struct command commands[] = {
 	{"explain", "say of every byte of a stream what it means, and what a destination does", command_explain},
 	{"check", "judge streams by the rules of SPEC.md: verdict and every deviation", command_check},
 	{"extract", "write each RAM block's final content to a file", command_extract},
-	{"replay", "hold a recording against the reference: bytes and memory", command_replay},
+	{"replay", "hold a recording against the reference: bytes, actions, return path, memory", command_replay},
 	{"describe", "print, save or compare the layout of device sections", command_describe},
 	{"report", "write one HTML page about a recorded migration", command_report},
 };
