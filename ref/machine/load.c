@@ -362,6 +362,8 @@ static enum mr_rule fill_in(struct mr_incoming *incoming, const struct loader *l
 		*data = record->page.data.data;
 	else if (to && record->kind == MR_RAM_PAGE)
 		memcpy(to, record->page.data.data, size);
+	else if (record->kind == MR_RAM_ZERO && record->page.fill == 0 && block->page_size == size)
+		return MR_NO_RULE;
 	else if (to && record->kind == MR_RAM_ZERO)
 		memset(to, record->page.fill, size);
 	else if (to)

@@ -21,7 +21,7 @@ command -v valgrind >/dev/null || skip 'valgrind is not installed'
 count() { # PROGRAM KIND: instructions for one record, rounded
 	local log records collected
 	log=$(valgrind --tool=callgrind --callgrind-out-file=/dev/null --toggle-collect=count_decode \
-		--toggle-collect=count_encode --toggle-collect=count_walk "$BUILD_DIR/bench/$1" "$2" 2>&1)
+		--toggle-collect=count_encode --toggle-collect=count_walk --toggle-collect=count_step "$BUILD_DIR/bench/$1" "$2" 2>&1)
 	records=$(grep -E '^[0-9]+$' <<<"$log")
 	collected=$(sed -n 's/.*Collected : \([0-9]*\).*/\1/p' <<<"$log")
 	[ -n "$records" ] && echo $(((collected + records / 2) / records))
