@@ -418,10 +418,10 @@ enum mr_step mr_incoming_step(struct mr_incoming *incoming, unsigned actor, stru
 bool mr_incoming_complete(struct mr_incoming *incoming, unsigned actor, int error);
 
 /*
- * A thread of the guest touched the missing page at `offset` of `block` and waits. The fault handler takes one fault
- * at a time: false if it has one already, or catches none.
+ * A thread of the guest touched the missing page at `offset` of block `index` and waits. The fault handler takes one
+ * fault at a time: false if it has one already, or catches none.
  */
-bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t block, uint64_t offset, uint64_t thread);
+bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t index, uint64_t offset, uint64_t thread);
 /*
  * A process that shares guest memory begins to catch its own faults, before LISTEN is over: returns its number, or -1
  * if there is no place, or none may register. Whoever unregisters is not woken any more.
@@ -429,9 +429,9 @@ bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t block, uint64_t of
 int mr_incoming_register_client(struct mr_incoming *incoming);
 void mr_incoming_unregister_client(struct mr_incoming *incoming, unsigned client);
 /* As mr_incoming_fault(), by a thread of a client. */
-bool mr_incoming_client_fault(struct mr_incoming *incoming, unsigned client, uint32_t block, uint64_t offset);
+bool mr_incoming_client_fault(struct mr_incoming *incoming, unsigned client, uint32_t index, uint64_t offset);
 /* Whole host pages of a block are unplugged, or plugged again. False if they are none, or nothing may be unplugged. */
-bool mr_incoming_plug(struct mr_incoming *incoming, uint32_t block, uint64_t start, uint64_t length, bool plugged);
+bool mr_incoming_plug(struct mr_incoming *incoming, uint32_t index, uint64_t start, uint64_t length, bool plugged);
 /* A handler no longer asks for a delay of the switch: its load_state has seen enough (HND-010). */
 void mr_incoming_approve_switchover(struct mr_incoming *incoming);
 /* Whether a balloon, or memory that is being unplugged, has to leave pages where they are for now (PC-045). */
@@ -445,7 +445,7 @@ enum mr_resized {
 };
 
 /* A block has another length, bytes; `*tail` is what DISCARD is about. */
-enum mr_resized mr_incoming_resized(struct mr_incoming *incoming, uint32_t block, uint64_t length,
+enum mr_resized mr_incoming_resized(struct mr_incoming *incoming, uint32_t index, uint64_t length,
 				    struct mr_action_range *tail);
 /* Whether the fault handler could take a fault now. */
 bool mr_incoming_takes_fault(const struct mr_incoming *incoming);

@@ -507,16 +507,25 @@ static enum outcome package_read(struct mr_incoming *incoming, struct loader *lo
 	return BLOCKED;
 }
 
+/* The configuration's limit, or that of early releases, if it is lower. */
+static size_t package_limit(const struct mr_incoming *incoming)
+{
+	enum { EARLY_LIMIT = 1 << 24 };
+	const size_t limit = incoming->config.package_max;
+
+	return does(incoming, MR_SWITCH_PACKAGE_LIMIT_16M) && limit > EARLY_LIMIT ? EARLY_LIMIT : limit;
+}
+
 static enum outcome packaged(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	const struct mr_decoder *decoder = decoder_of(incoming, channel_at(incoming, loader->channel));
 	struct mr_decoder *inner = at(incoming, incoming->places.package_decoder);
+	const size_t limit = package_limit(incoming);
 
 	(void)action;
-	if (loader->command.value > incoming->config.package_max ||
-	    (does(incoming, MR_SWITCH_PACKAGE_LIMIT_16M) && loader->command.value > 1u << 24))
+	if (loader->command.value > limit)
 		return refuse(incoming, loader, FAULT_INVALID, MR_PC_012,
-			      mr_text("a package of at most %zu bytes", incoming->config.package_max),
+			      mr_text("a package of at most %zu bytes", limit),
 			      mr_text("%" PRIu32, loader->command.value));
 	incoming->package_length = loader->command.value;
 	incoming->package_read = 0;

@@ -365,23 +365,15 @@ static void admit(struct mr_incoming *incoming, uint32_t index, enum mr_role rol
 {
 	const bool again = incoming->status == MR_STATUS_POSTCOPY_PAUSED;
 
-	switch (role) {
-	case MR_ROLE_MAIN:
-	case MR_ROLE_RECOVERY:
-		if (incoming->main_channel == NO_CHANNEL && !again)
-			incoming->main_channel = index;
-		else if (again && incoming->new_main == NO_CHANNEL)
-			incoming->new_main = index;
-		break;
-	case MR_ROLE_PREEMPT:
+	if (role == MR_ROLE_PREEMPT) {
 		incoming->new_preempt = index;
-		break;
-	case MR_ROLE_MULTIFD:
+	} else if (role == MR_ROLE_MULTIFD) {
 		incoming->receivers[incoming->multifd_count].channel = index;
 		mr_start_actor(incoming, MR_ACTOR_MULTIFD + incoming->multifd_count++);
-		break;
-	default:
-		break;
+	} else if (!again && incoming->main_channel == NO_CHANNEL) {
+		incoming->main_channel = index;
+	} else if (again && incoming->new_main == NO_CHANNEL) {
+		incoming->new_main = index;
 	}
 }
 

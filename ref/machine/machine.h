@@ -127,8 +127,7 @@ enum fault_phase {
 	FAULT_WAKE,
 	FAULT_ZERO,
 	FAULT_ZEROED,
-	FAULT_PARKED,
-	FAULT_ENDING
+	FAULT_PARKED
 };
 
 struct fault_handler {

@@ -58,16 +58,14 @@ static uint32_t packet_pages(const struct mr_multifd_packet *packet)
 	return packet->normal_pages + packet->zero_pages;
 }
 
+/* All of them lie within the block. */
 static void mark_pages(struct mr_incoming *incoming, const struct receiver *receiver)
 {
 	const struct block *block = block_at(incoming, receiver->block);
 
-	for (uint32_t i = 0; i < packet_pages(&receiver->packet); i++) {
-		const uint64_t offset = mr_multifd_offset(&receiver->packet, i);
-
-		if (offset < block->used_length)
-			mr_bitmap_set(received_of(incoming, block), offset / target_page(incoming), 1);
-	}
+	for (uint32_t i = 0; i < packet_pages(&receiver->packet); i++)
+		mr_bitmap_set(received_of(incoming, block),
+			      mr_multifd_offset(&receiver->packet, i) / target_page(incoming), 1);
 }
 
 /* The packet's pages are in memory: now its SYNC counts, if it carries one. */
@@ -162,6 +160,7 @@ static enum outcome take_record(struct mr_incoming *incoming, uint32_t index, co
 	case MR_MULTIFD_DEVICE_STATE:
 		return ON;
 	default:
+		/* not covered: another kind, which no multifd channel has */
 		return blame(incoming, index, MR_MFR_007, mr_text("a packet"),
 			     mr_text("%s", mr_kind_name(record->kind)), action);
 	}

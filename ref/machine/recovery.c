@@ -35,13 +35,11 @@ static enum outcome show_pause(struct mr_incoming *incoming, struct loader *load
 	return mr_set_status(incoming, loader->actor, action, MR_STATUS_POSTCOPY_PAUSED);
 }
 
-/* The preempt loader sleeps before its channel is taken from it. */
+/* The preempt loader sleeps, or has ended, before its channel is taken from it: it holds none then. */
 static enum outcome wait_for_preempt(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	const bool asleep = incoming->preempt.channel == NO_CHANNEL || incoming->actors[MR_ACTOR_PREEMPT].ended;
-
 	(void)action;
-	if (!asleep)
+	if (incoming->preempt.channel != NO_CHANNEL)
 		return mr_wait(incoming, loader->actor, MR_WAIT_ACTOR, MR_ACTOR_PREEMPT);
 	incoming->preempt_broken = false;
 	incoming->preempt_channel = NO_CHANNEL;

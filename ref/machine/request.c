@@ -55,7 +55,7 @@ bool mr_incoming_takes_fault(const struct mr_incoming *incoming)
 	const struct fault_handler *fault = &incoming->fault;
 
 	return incoming->actors[MR_ACTOR_FAULT].alive && !incoming->actors[MR_ACTOR_FAULT].ended && !incoming->failed &&
-	       !fault->pending && fault->phase != FAULT_START && fault->phase != FAULT_ENDING;
+	       !fault->pending && fault->phase != FAULT_START;
 }
 
 bool mr_incoming_fault(struct mr_incoming *incoming, uint32_t index, uint64_t offset, uint64_t thread)
@@ -88,7 +88,7 @@ static enum outcome park(struct mr_incoming *incoming, struct mr_action *action,
 static enum outcome end(struct mr_incoming *incoming, struct mr_action *action)
 {
 	incoming->fault.pending = false;
-	incoming->fault.phase = FAULT_ENDING;
+	incoming->actors[MR_ACTOR_FAULT].ended = true;
 	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_ACTOR_END);
 }
 
@@ -281,42 +281,23 @@ static enum outcome parked(struct mr_incoming *incoming, struct mr_action *actio
 	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_CONTINUE);
 }
 
-static enum outcome fault_phase(struct mr_incoming *incoming, struct mr_action *action)
+static enum outcome start(struct mr_incoming *incoming, struct mr_action *action)
 {
-	switch (incoming->fault.phase) {
-	case FAULT_START:
-		incoming->fault.phase = FAULT_IDLE;
-		return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_ACTOR_START);
-	case FAULT_IDLE:
-		return look(incoming, action);
-	case FAULT_DECIDE:
-		return decide(incoming, action);
-	case FAULT_SEND:
-		return send(incoming, action);
-	case FAULT_SENT:
-		return sent(incoming, action);
-	case FAULT_WAKE:
-		return wake(incoming, action);
-	case FAULT_ZERO:
-		return place_zero(incoming, action);
-	case FAULT_ZEROED:
-		return zeroed(incoming, action);
-	case FAULT_PARKED:
-		return parked(incoming, action);
-	case FAULT_ENDING:
-		break;
-	}
-	return ENDED;
+	incoming->fault.phase = FAULT_IDLE;
+	return mr_act(incoming, MR_ACTOR_FAULT, action, MR_ACTION_ACTOR_START);
 }
 
 enum mr_step mr_fault_step(struct mr_incoming *incoming, struct mr_action *action)
 {
+	static enum outcome (*const functions[])(struct mr_incoming *, struct mr_action *) = {
+		[FAULT_START] = start,     [FAULT_IDLE] = look,     [FAULT_DECIDE] = decide,
+		[FAULT_SEND] = send,       [FAULT_SENT] = sent,     [FAULT_WAKE] = wake,
+		[FAULT_ZERO] = place_zero, [FAULT_ZEROED] = zeroed, [FAULT_PARKED] = parked,
+	};
 	enum outcome outcome;
 
 	do
-		outcome = fault_phase(incoming, action);
+		outcome = functions[incoming->fault.phase](incoming, action);
 	while (outcome == ON);
-	if (incoming->fault.phase == FAULT_ENDING)
-		incoming->actors[MR_ACTOR_FAULT].ended = true;
-	return outcome == ACTED ? MR_STEP_ACTION : outcome == BLOCKED ? MR_STEP_WAITS : MR_STEP_DONE;
+	return outcome == ACTED ? MR_STEP_ACTION : MR_STEP_WAITS;
 }
