@@ -168,6 +168,8 @@ enum mr_capability {
 	MR_CAPABILITY_RDMA = 1 << 13, /* not a capability of QEMU's: pages go beside the stream */
 };
 
+/* Their names, by index from 0, each with its bit; NULL behind the last. */
+const char *mr_capability_at(size_t index, uint32_t *bit);
 /* The bit of a capability named as in QMP ("postcopy-ram"); 0 if it is none of these. */
 uint32_t mr_capability_by_name(const char *name);
 /* True if QMP knows a capability of this name, whether or not it changes the stream. */

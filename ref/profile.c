@@ -1,5 +1,5 @@
 /* profile.c: the table of release families, and what machine types and properties change in it. */
-#include "migref.h"
+#include "capabilities.h"
 
 #include <string.h>
 
@@ -167,49 +167,47 @@ const struct mr_switch_row *mr_profile_row(enum mr_switch which)
 	return (size_t)which < MR_SWITCH_COUNT ? &switches[which] : NULL;
 }
 
+/* Capabilities that change what stands in a stream. */
+static const struct {
+	const char *name;
+	uint32_t bit;
+} stream_capabilities[] = {
+	{"postcopy-ram", MR_CAPABILITY_POSTCOPY_RAM},
+	{"return-path", MR_CAPABILITY_RETURN_PATH},
+	{"x-ignore-shared", MR_CAPABILITY_IGNORE_SHARED},
+	{"mapped-ram", MR_CAPABILITY_MAPPED_RAM},
+	{"multifd", MR_CAPABILITY_MULTIFD},
+	{"xbzrle", MR_CAPABILITY_XBZRLE},
+	{"compress", MR_CAPABILITY_COMPRESS},
+	{"postcopy-preempt", MR_CAPABILITY_POSTCOPY_PREEMPT},
+	{"x-colo", MR_CAPABILITY_COLO},
+	{"dirty-bitmaps", MR_CAPABILITY_DIRTY_BITMAPS},
+	{"switchover-ack", MR_CAPABILITY_SWITCHOVER_ACK},
+	{"background-snapshot", MR_CAPABILITY_BACKGROUND_SNAPSHOT},
+	{"validate-uuid", MR_CAPABILITY_VALIDATE_UUID},
+	{"rdma", MR_CAPABILITY_RDMA},
+};
+
+const char *mr_capability_at(size_t index, uint32_t *bit)
+{
+	if (index >= sizeof(stream_capabilities) / sizeof(stream_capabilities[0]))
+		return NULL;
+	*bit = stream_capabilities[index].bit;
+	return stream_capabilities[index].name;
+}
+
 uint32_t mr_capability_by_name(const char *name)
 {
-	static const struct {
-		const char *name;
-		uint32_t bit;
-	} capabilities[] = {
-		{"postcopy-ram", MR_CAPABILITY_POSTCOPY_RAM},
-		{"return-path", MR_CAPABILITY_RETURN_PATH},
-		{"x-ignore-shared", MR_CAPABILITY_IGNORE_SHARED},
-		{"mapped-ram", MR_CAPABILITY_MAPPED_RAM},
-		{"multifd", MR_CAPABILITY_MULTIFD},
-		{"xbzrle", MR_CAPABILITY_XBZRLE},
-		{"compress", MR_CAPABILITY_COMPRESS},
-		{"postcopy-preempt", MR_CAPABILITY_POSTCOPY_PREEMPT},
-		{"x-colo", MR_CAPABILITY_COLO},
-		{"dirty-bitmaps", MR_CAPABILITY_DIRTY_BITMAPS},
-		{"switchover-ack", MR_CAPABILITY_SWITCHOVER_ACK},
-		{"background-snapshot", MR_CAPABILITY_BACKGROUND_SNAPSHOT},
-		{"validate-uuid", MR_CAPABILITY_VALIDATE_UUID},
-		{"rdma", MR_CAPABILITY_RDMA},
-	};
+	const char *here;
+	uint32_t bit;
 
-	for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
-		if (strcmp(capabilities[i].name, name) == 0)
-			return capabilities[i].bit;
-	}
+	for (size_t i = 0; (here = mr_capability_at(i, &bit)) != NULL; i++)
+		if (strcmp(here, name) == 0)
+			return bit;
 	return 0;
 }
 
 bool mr_capability_is_known(const char *name)
 {
-	/* Those of QMP that change nothing in the stream, beside the ones above. */
-	static const char *const others[] = {
-		"auto-converge",       "block",
-		"dirty-limit",         "events",
-		"late-block-activate", "pause-before-switchover",
-		"postcopy-blocktime",  "rdma-pin-all",
-		"release-ram",         "zero-blocks",
-		"zero-copy-send",
-	};
-
-	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-		if (strcmp(name, others[i]) == 0)
-			return true;
-	return mr_capability_by_name(name) != 0;
+	return mr_capability_by_name(name) || mr_capability_bit(name);
 }

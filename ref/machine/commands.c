@@ -469,12 +469,8 @@ static enum outcome package_open(struct mr_incoming *incoming, struct loader *lo
 {
 	(void)action;
 	if (has(incoming, MR_CAPABILITY_POSTCOPY_PREEMPT) && does(incoming, MR_SWITCH_PACKAGE_WAITS_FOR_PREEMPT) &&
-	    incoming->preempt_channel == NO_CHANNEL) {
-		if (incoming->new_preempt == NO_CHANNEL)
-			return mr_wait(incoming, loader->actor, MR_WAIT_CHANNEL, 0);
-		incoming->preempt_channel = incoming->new_preempt;
-		incoming->new_preempt = NO_CHANNEL;
-	}
+	    !mr_take_preempt_channel(incoming))
+		return mr_wait(incoming, loader->actor, MR_WAIT_CHANNEL, 0);
 	loader->package = loader->command;
 	loader->in_package = true;
 	return mr_go(loader, mr_loader_record);
@@ -628,7 +624,7 @@ static void keep_command(struct mr_incoming *incoming, struct loader *loader, co
 		.number = command->number,
 		.length = command->length,
 		.value = packaged ? command->package_length : command->value,
-		.block = mr_find_own_block(incoming, command->block),
+		.block = mr_incoming_find_block(incoming, command->block),
 		.range_count = ranges ? command->range_count : 0,
 		.summary = command->page_size_summary,
 		.target_page_size = command->target_page_size,

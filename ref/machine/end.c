@@ -261,26 +261,15 @@ static enum outcome precopy_clean_state(struct mr_incoming *incoming, struct loa
 /* What stands behind the end mark: at most a description, which changes nothing. */
 static enum outcome read_description(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	struct channel *channel = channel_at(incoming, loader->channel);
-	struct mr_decoder *decoder = decoder_of(incoming, channel);
 	struct mr_record record;
+	const enum mr_result result = mr_read(incoming, loader->actor, loader->channel, &record);
 
 	(void)action;
-	decoder->session = &incoming->session;
-	switch (mr_decode(decoder, channel->window, channel->length, channel->at_end, &record)) {
-	case MR_RECORD:
-		channel->window += record.length;
-		channel->length -= (size_t)record.length;
-		break;
-	case MR_MORE:
-		incoming->actors[loader->actor].wants =
-			(struct mr_wants){.channel = loader->channel, .wanted = decoder->wanted};
+	if (result == MR_MORE)
 		return BLOCKED;
-	default:
-		/* The migration is good all the same; only QEMU counts it as an error of the channel (PC-043). */
+	/* The migration is good all the same; only QEMU counts it as an error of the channel (PC-043). */
+	if (result != MR_RECORD)
 		incoming->description_missing = !incoming->config.strict;
-		break;
-	}
 	return mr_go(loader, precopy_clean_state);
 }
 

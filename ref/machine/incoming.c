@@ -415,6 +415,33 @@ uint64_t mr_incoming_consumed(const struct mr_incoming *incoming, uint32_t chann
 		       : 0;
 }
 
+enum mr_result mr_read(struct mr_incoming *incoming, unsigned actor, uint32_t index, struct mr_record *record)
+{
+	struct channel *channel = channel_at(incoming, index);
+	struct mr_decoder *decoder = decoder_of(incoming, channel);
+	enum mr_result result;
+
+	decoder->session = &incoming->session;
+	result = mr_decode(decoder, channel->window, channel->shut ? 0 : channel->length,
+			   channel->at_end || channel->shut, record);
+	if (result == MR_RECORD) {
+		channel->window += record->length;
+		channel->length -= (size_t)record->length;
+	} else if (result == MR_MORE) {
+		incoming->actors[actor].wants = (struct mr_wants){.channel = index, .wanted = decoder->wanted};
+	}
+	return result;
+}
+
+bool mr_take_preempt_channel(struct mr_incoming *incoming)
+{
+	if (incoming->preempt_channel == NO_CHANNEL) {
+		incoming->preempt_channel = incoming->new_preempt;
+		incoming->new_preempt = NO_CHANNEL;
+	}
+	return incoming->preempt_channel != NO_CHANNEL;
+}
+
 /* ---- Actions ---- */
 
 void mr_start_actor(struct mr_incoming *incoming, unsigned actor)
@@ -599,7 +626,7 @@ const uint64_t *mr_incoming_received(const struct mr_incoming *incoming, uint32_
 	return received_of(incoming, here);
 }
 
-uint32_t mr_find_own_block(const struct mr_incoming *incoming, struct mr_bytes name)
+uint32_t mr_incoming_find_block(const struct mr_incoming *incoming, struct mr_bytes name)
 {
 	for (uint32_t i = 0; i < incoming->block_count; i++) {
 		const struct block *block = block_at(incoming, i);
@@ -608,11 +635,6 @@ uint32_t mr_find_own_block(const struct mr_incoming *incoming, struct mr_bytes n
 			return i;
 	}
 	return NO_BLOCK;
-}
-
-uint32_t mr_incoming_find_block(const struct mr_incoming *incoming, struct mr_bytes name)
-{
-	return mr_find_own_block(incoming, name);
 }
 
 const char *mr_incoming_block_name(const struct mr_incoming *incoming, uint32_t block)

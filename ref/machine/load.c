@@ -9,8 +9,8 @@ uint32_t mr_own_block(struct mr_incoming *incoming, uint32_t session_block)
 	const struct mr_block *block = &incoming->session.blocks[session_block];
 
 	if (*known == 0)
-		*known = mr_find_own_block(incoming,
-					   (struct mr_bytes){(const uint8_t *)block->name, block->name_length}) +
+		*known = mr_incoming_find_block(incoming,
+						(struct mr_bytes){(const uint8_t *)block->name, block->name_length}) +
 			 2;
 	return *known == 1 ? NO_BLOCK : *known - 2;
 }
@@ -110,24 +110,16 @@ static enum outcome take_flush(struct mr_incoming *incoming, struct loader *load
 
 static enum outcome resized(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	struct block *block = block_at(incoming, loader->index);
-	const uint64_t old = block->used_length;
+	const int error = incoming->actors[loader->actor].error;
 
-	if (incoming->actors[loader->actor].error)
-		return refuse(incoming, loader, MR_PC_022, mr_text("%s to be resized", block->name),
-			      mr_text("error %d", incoming->actors[loader->actor].error));
-	block->used_length = loader->cursor;
+	if (error)
+		return refuse(incoming, loader, MR_PC_022,
+			      mr_text("%s to be resized", block_at(incoming, loader->index)->name),
+			      mr_text("error %d", error));
 	loader->phase = mr_loader_record;
-	if (incoming->state != MR_POSTCOPY_ADVISE)
-		return ON;
-	block->postcopy_length = block->used_length;
-	if (block->used_length <= old)
-		return ON;
-	mr_bitmap_clear(received_of(incoming, block), old / target_page(incoming),
-			(block->used_length - old) / target_page(incoming));
-	action->range =
-		(struct mr_action_range){.block = loader->index, .start = old, .length = block->used_length - old};
-	return mr_act(incoming, loader->actor, action, MR_ACTION_DISCARD);
+	if (mr_incoming_resized(incoming, loader->index, loader->cursor, &action->range) == MR_RESIZED_DISCARD)
+		return mr_act(incoming, loader->actor, action, MR_ACTION_DISCARD);
+	return ON;
 }
 
 static enum outcome resize(struct mr_incoming *incoming, struct loader *loader, uint32_t index, uint64_t length,

@@ -51,8 +51,7 @@ static enum outcome activate(struct mr_incoming *incoming, struct loader *loader
 	if (!are_channels_there(incoming))
 		return mr_wait(incoming, loader->actor, MR_WAIT_CHANNEL, 0);
 	loader->channel = incoming->main_channel;
-	incoming->preempt_channel = incoming->new_preempt;
-	incoming->new_preempt = NO_CHANNEL;
+	mr_take_preempt_channel(incoming);
 	loader->phase = incoming->config.handlers ? mr_handlers_begin : mr_loader_record;
 	return mr_set_status(incoming, loader->actor, action, MR_STATUS_ACTIVE);
 }
@@ -302,13 +301,6 @@ static enum outcome take_record(struct mr_incoming *incoming, struct loader *loa
 
 /* ---- Reading ---- */
 
-static enum outcome need_bytes(struct mr_incoming *incoming, const struct loader *loader, size_t wanted)
-{
-	incoming->actors[loader->actor].wants =
-		(struct mr_wants){.wait = MR_WAIT_NOTHING, .channel = loader->channel, .wanted = wanted};
-	return BLOCKED;
-}
-
 /* The bytes behind the last whole record say how far a page record came. */
 static enum outcome read_failed(struct mr_incoming *incoming, struct loader *loader, const struct mr_decoder *decoder,
 				struct mr_bytes left, bool cut, struct mr_action *action)
@@ -332,15 +324,11 @@ static enum outcome read_channel(struct mr_incoming *incoming, struct loader *lo
 
 	if (mr_is_setup_due(incoming, loader, decoder, channel))
 		return mr_handlers_set_up(incoming, loader);
-	decoder->session = &incoming->session;
-	switch (mr_decode(decoder, channel->window, channel->shut ? 0 : channel->length,
-			  channel->at_end || channel->shut, &record)) {
+	switch (mr_read(incoming, loader->actor, loader->channel, &record)) {
 	case MR_RECORD:
-		channel->window += record.length;
-		channel->length -= (size_t)record.length;
 		return take_record(incoming, loader, &record, action);
 	case MR_MORE:
-		return need_bytes(incoming, loader, decoder->wanted);
+		return BLOCKED;
 	case MR_DONE:
 		loader->record_offset = decoder->offset;
 		mr_blame(incoming, loader, MR_STR_026, mr_text("another record"), mr_text("end of stream"));

@@ -13,7 +13,7 @@
 #include "wire/wire.h"
 
 /* Errors as the wire's and the host's numbers, since the language has no names for most of them. */
-enum { FAULT_OTHER = 1, FAULT_IO = 5, FAULT_AGAIN = 11, FAULT_EXISTS = 17, FAULT_INVALID = 22 };
+enum { FAULT_OTHER = 1, FAULT_IO = 5, FAULT_AGAIN = 11, FAULT_INVALID = 22 };
 
 enum {
 	NO_CHANNEL = MR_INCOMING_CHANNELS_MAX,
@@ -52,7 +52,6 @@ struct channel {
 	const uint8_t *window;
 	size_t length;
 	size_t decoder; /* offset */
-	bool return_shut;
 };
 
 /* A host page that comes in target pages. */
@@ -61,7 +60,6 @@ struct assembly {
 	uint64_t offset;
 	uint64_t count; /* target pages so far; 0: none is open */
 	bool all_zero;
-	uint64_t next; /* before 5.0: the only offset that may come next */
 };
 
 struct loader;
@@ -100,8 +98,7 @@ struct loader {
 /* What a multifd receiver is at. */
 struct receiver {
 	uint32_t channel;
-	uint32_t id; /* as its initial packet says */
-	bool started;
+	uint32_t id;  /* as its initial packet says */
 	bool arrived; /* at a SYNC */
 	bool lost;    /* its place in the stream */
 	bool writing; /* a packet: its pages are in the window until they are written */
@@ -278,12 +275,18 @@ void mr_release(struct mr_incoming *incoming, unsigned actor);
 /* Takes a post. False if there is none. */
 bool mr_take_release(struct mr_incoming *incoming, unsigned actor);
 void mr_start_actor(struct mr_incoming *incoming, unsigned actor);
+/*
+ * The next record of a connection, for this actor. MR_MORE: it is known now what the actor needs. A connection that was
+ * shut ends where it is read.
+ */
+enum mr_result mr_read(struct mr_incoming *incoming, unsigned actor, uint32_t index, struct mr_record *record);
+/* A preempt channel that was accepted becomes the one in use, if there is none. False if there still is none. */
+bool mr_take_preempt_channel(struct mr_incoming *incoming);
 
 /* ---- Parts ---- */
 
 /* The block of this machine that the session calls `session_block`; NO_BLOCK if it has none. */
 uint32_t mr_own_block(struct mr_incoming *incoming, uint32_t session_block);
-uint32_t mr_find_own_block(const struct mr_incoming *incoming, struct mr_bytes name);
 
 /* loader.c: the loop over sections and commands */
 phase_function mr_loader_begin, mr_loader_record, mr_listen_begin, mr_main_idle;

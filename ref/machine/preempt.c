@@ -21,11 +21,7 @@ static enum outcome wait_for_channel(struct mr_incoming *incoming, struct loader
 	(void)action;
 	if (incoming->preempt_quit)
 		return mr_go(loader, mr_preempt_end);
-	if (incoming->preempt_channel == NO_CHANNEL) {
-		incoming->preempt_channel = incoming->new_preempt;
-		incoming->new_preempt = NO_CHANNEL;
-	}
-	if (incoming->preempt_channel == NO_CHANNEL)
+	if (!mr_take_preempt_channel(incoming))
 		return mr_wait(incoming, loader->actor, MR_WAIT_CHANNEL, 0);
 	loader->channel = incoming->preempt_channel;
 	loader->in_ram = loader->postcopy = true;

@@ -144,7 +144,6 @@ static enum outcome take_packet(struct mr_incoming *incoming, uint32_t index, co
 static enum outcome start(struct mr_incoming *incoming, uint32_t index, const struct mr_record *record,
 			  struct mr_action *action)
 {
-	incoming->receivers[index].started = true;
 	incoming->receivers[index].id = action->packet.multifd = record->init.id;
 	return mr_act(incoming, MR_ACTOR_MULTIFD + index, action, MR_ACTION_ACTOR_START);
 }
@@ -168,19 +167,12 @@ static enum outcome take_record(struct mr_incoming *incoming, uint32_t index, co
 
 static enum outcome read_channel(struct mr_incoming *incoming, uint32_t index, struct mr_action *action)
 {
-	struct channel *channel = channel_at(incoming, incoming->receivers[index].channel);
-	struct mr_decoder *decoder = decoder_of(incoming, channel);
 	struct mr_record record;
 
-	decoder->session = &incoming->session;
-	switch (mr_decode(decoder, channel->window, channel->length, channel->at_end, &record)) {
+	switch (mr_read(incoming, MR_ACTOR_MULTIFD + index, incoming->receivers[index].channel, &record)) {
 	case MR_RECORD:
-		channel->window += record.length;
-		channel->length -= (size_t)record.length;
 		return take_record(incoming, index, &record, action);
 	case MR_MORE:
-		incoming->actors[MR_ACTOR_MULTIFD + index].wants =
-			(struct mr_wants){.channel = incoming->receivers[index].channel, .wanted = decoder->wanted};
 		return BLOCKED;
 	case MR_DONE:
 		return end(incoming, index, action);

@@ -90,10 +90,7 @@ enum outcome mr_reconnect(struct mr_incoming *incoming, struct loader *loader, s
 	incoming->main_channel = incoming->return_channel = incoming->new_main;
 	incoming->new_main = NO_CHANNEL;
 	incoming->return_up = true;
-	if (incoming->new_preempt != NO_CHANNEL) {
-		incoming->preempt_channel = incoming->new_preempt;
-		incoming->new_preempt = NO_CHANNEL;
-	}
+	mr_take_preempt_channel(incoming);
 	loader->phase = reconnected;
 	return mr_set_status(incoming, loader->actor, action, MR_STATUS_POSTCOPY_RECOVER);
 }
@@ -187,12 +184,8 @@ static enum outcome release_preempt(struct mr_incoming *incoming, struct loader 
 	(void)action;
 	if (!incoming->actors[MR_ACTOR_PREEMPT].alive || incoming->actors[MR_ACTOR_PREEMPT].ended)
 		return mr_end_command(incoming, loader, 0);
-	if (incoming->preempt_channel == NO_CHANNEL) {
-		if (incoming->new_preempt == NO_CHANNEL)
-			return mr_wait(incoming, loader->actor, MR_WAIT_CHANNEL, 0);
-		incoming->preempt_channel = incoming->new_preempt;
-		incoming->new_preempt = NO_CHANNEL;
-	}
+	if (!mr_take_preempt_channel(incoming))
+		return mr_wait(incoming, loader->actor, MR_WAIT_CHANNEL, 0);
 	mr_release(incoming, MR_ACTOR_PREEMPT);
 	return mr_end_command(incoming, loader, 0);
 }

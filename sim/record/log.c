@@ -13,28 +13,6 @@
 
 enum { LOG_FORMAT = 1, UUID_SIZE = 16, FIRST_CAPACITY = 256, UTF8_TWO_BYTES = 0xc0 };
 
-static const struct {
-	const char *name;
-	uint32_t bit;
-} capabilities[] = {
-	{"postcopy-ram", MR_CAPABILITY_POSTCOPY_RAM},
-	{"return-path", MR_CAPABILITY_RETURN_PATH},
-	{"x-ignore-shared", MR_CAPABILITY_IGNORE_SHARED},
-	{"mapped-ram", MR_CAPABILITY_MAPPED_RAM},
-	{"multifd", MR_CAPABILITY_MULTIFD},
-	{"xbzrle", MR_CAPABILITY_XBZRLE},
-	{"compress", MR_CAPABILITY_COMPRESS},
-	{"postcopy-preempt", MR_CAPABILITY_POSTCOPY_PREEMPT},
-	{"x-colo", MR_CAPABILITY_COLO},
-	{"dirty-bitmaps", MR_CAPABILITY_DIRTY_BITMAPS},
-	{"switchover-ack", MR_CAPABILITY_SWITCHOVER_ACK},
-	{"background-snapshot", MR_CAPABILITY_BACKGROUND_SNAPSHOT},
-	{"validate-uuid", MR_CAPABILITY_VALIDATE_UUID},
-	{"rdma", MR_CAPABILITY_RDMA},
-};
-
-enum { CAPABILITIES = sizeof(capabilities) / sizeof(capabilities[0]) };
-
 /* ---- Records ---- */
 
 static int grow(struct mr_log *log)
@@ -147,10 +125,10 @@ static uint32_t vcpus_of(const struct mr_incoming_config *config)
 static bool header_is_told(const struct mr_incoming_config *config)
 {
 	const struct mr_context *context = &config->context;
-	uint32_t named = 0;
+	uint32_t named = 0, bit;
 
-	for (size_t i = 0; i < CAPABILITIES; i++)
-		named |= capabilities[i].bit;
+	for (size_t i = 0; mr_capability_at(i, &bit); i++)
+		named |= bit;
 	return profile_is_told(&context->profile, context->machine) &&
 	       profile_is_told(&config->profile, context->machine) && (context->capabilities & ~named) == 0 &&
 	       (context->multifd_method == MR_METHOD_UNKNOWN || mr_multifd_method_by_flag(context->multifd_method)) &&
@@ -162,14 +140,15 @@ static bool header_is_told(const struct mr_incoming_config *config)
 static void write_context(FILE *out, const struct mr_context *context)
 {
 	const struct mr_multifd_method *method = mr_multifd_method_by_flag(context->multifd_method);
-	const char *separator = "";
+	const char *separator = "", *name;
+	uint32_t bit;
 
 	write_flag(out, "capabilities_known", context->capabilities_known);
 	fputs(",\"capabilities\":[", out);
-	for (size_t i = 0; i < CAPABILITIES; i++) {
-		if (!(context->capabilities & capabilities[i].bit))
+	for (size_t i = 0; (name = mr_capability_at(i, &bit)) != NULL; i++) {
+		if (!(context->capabilities & bit))
 			continue;
-		fprintf(out, "%s\"%s\"", separator, capabilities[i].name);
+		fprintf(out, "%s\"%s\"", separator, name);
 		separator = ",";
 	}
 	putc(']', out);
@@ -458,17 +437,16 @@ static int read_capabilities(const struct place *place, const json_t *object, st
 	for (size_t index = 0; index < json_array_size(array); index++) {
 		const json_t *value = json_array_get(array, index);
 		const char *name = json_string_value(value);
-		size_t i = 0;
+		uint32_t bit;
 
 		if (!name)
 			return fail(place, "capabilities[%zu]: expected a string, found %s", index, type_name(value));
-		while (i < CAPABILITIES && strcmp(capabilities[i].name, name) != 0)
-			i++;
-		if (i == CAPABILITIES)
+		bit = mr_capability_by_name(name);
+		if (!bit)
 			return fail(place, "capabilities[%zu]: expected a capability, found %.64s", index, name);
-		if (context->capabilities & capabilities[i].bit)
+		if (context->capabilities & bit)
 			return fail(place, "capabilities[%zu]: expected each once, found %s again", index, name);
-		context->capabilities |= capabilities[i].bit;
+		context->capabilities |= bit;
 	}
 	return 0;
 }
