@@ -1,39 +1,15 @@
 #!/bin/bash
 # The comparison is alive: what is altered in a recording is found and named.
 set -u
-failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-unpack() { # RECORDING: a copy with plain files
-	rm -rf "$work/r"
-	mkdir "$work/r"
-	for file in "$1"/*; do
-		case $file in
-		*.zst) zstd -dqc "$file" >"$work/r/$(basename "$file" .zst)" ;;
-		*) cp "$file" "$work/r/" ;;
-		esac
-	done
-}
+. tests/replay/altered.bash
 
 poke() { # FILE OFFSET: the byte there is inverted
 	local byte
 	byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
 	# shellcheck disable=SC2059
 	printf "\\x$(printf %02x $((byte ^ 0xff)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
-}
-
-expect() { # WHAT STATUS TEXT
-	local output status
-	output=$("$MIGREF" replay "$work/r" 2>&1)
-	status=$?
-	[ "$status" -eq "$2" ] || complain "$1: exit status $status instead of $2: $output"
-	grep -qE -- "$3" <<<"$output" || complain "$1: not named ($3): $output"
 }
 
 unpack vectors/recordings/7.2-postcopy-preempt

@@ -2,14 +2,9 @@
 # How long vCPUs waited, as the machine counts it by the derived log, is what QEMU told; what is altered is found.
 set -u
 export LC_ALL=C
-failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
+. tests/replay/altered.bash
 
 folders=(vectors/recordings)
 [ -d ../shared/recordings ] && folders+=(../shared/recordings)
@@ -17,26 +12,6 @@ count=0
 exact=('.destination["postcopy-latency"]' '.destination["postcopy-non-vcpu-latency"]'
 	'.destination["postcopy-vcpu-blocktime"][0]' '.destination["postcopy-vcpu-latency"][0]'
 	'.destination["postcopy-latency-dist"][0]' '.destination["postcopy-latency-dist"][23]')
-
-unpack() { # RECORDING: a copy with plain files
-	rm -rf "$work/r"
-	mkdir "$work/r"
-	for file in "$1"/*; do
-		case $file in
-		*.zst) zstd -dqc "$file" >"$work/r/$(basename "$file" .zst)" ;;
-		*) cp "$file" "$work/r/" ;;
-		esac
-	done
-}
-
-expect() { # WHAT STATUS TEXT [OPTION...]
-	local what=$1 wanted=$2 text=$3 output status
-	shift 3
-	output=$("$MIGREF" replay "$work/r" "$@" 2>&1)
-	status=$?
-	[ "$status" -eq "$wanted" ] || complain "$what: exit status $status instead of $wanted: $output"
-	grep -qE -- "$text" <<<"$output" || complain "$what: not named ($text): $output"
-}
 
 alter() { # WHAT FILTER TEXT: the manifest, changed by jq
 	cp "$work/manifest" "$work/r/manifest.json"

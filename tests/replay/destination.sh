@@ -2,14 +2,9 @@
 # Each recording's destination holds, by a log that is derived, written and read; what is altered is found and named.
 set -u
 export LC_ALL=C
-failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
+. tests/replay/altered.bash
 
 # ---- Recordings as they are
 
@@ -54,26 +49,6 @@ for folder in "${folders[@]}"; do
 done
 
 # ---- Without a trace, with a log beside it, strictly
-
-unpack() { # RECORDING: a copy with plain files
-	rm -rf "$work/r"
-	mkdir "$work/r"
-	for file in "$1"/*; do
-		case $file in
-		*.zst) zstd -dqc "$file" >"$work/r/$(basename "$file" .zst)" ;;
-		*) cp "$file" "$work/r/" ;;
-		esac
-	done
-}
-
-expect() { # WHAT STATUS TEXT [OPTION...]
-	local what=$1 wanted=$2 text=$3 output status
-	shift 3
-	output=$("$MIGREF" replay "$work/r" "$@" 2>&1)
-	status=$?
-	[ "$status" -eq "$wanted" ] || complain "$what: exit status $status instead of $wanted: $output"
-	grep -qE -- "$text" <<<"$output" || complain "$what: not named ($text): $output"
-}
 
 # A log that was derived keeps LOG-001 LOG-002 LOG-003 LOG-004: it is read again, and runs the same machine.
 for recording in 7.2-postcopy-preempt-small 11.1-postcopy-recover 9.2-multifd-zero-page; do
