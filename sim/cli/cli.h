@@ -34,6 +34,9 @@ void error_line(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * mr_stream_options. */
 extern const struct argp_child stream_children[];
 
+/* Takes a command's only argument, a `what`; a second one is an error of usage. */
+void take_path(const struct argp_state *state, const char **path, const char *argument, const char *what);
+
 /* Parses the options of one command: `name` is shown in usage lines. */
 void parse_command(const struct argp *argp, int argc, char **argv, void *input);
 

@@ -11,7 +11,7 @@
 struct dump_options {
 	struct mr_stream_options stream;
 	struct mr_printer printer;
-	char *path;
+	const char *path;
 	bool no_devices;
 };
 
@@ -50,9 +50,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		dump->no_devices = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (dump->path)
-			argp_error(state, "one STREAM or RECORDING at a time");
-		dump->path = argument;
+		take_path(state, &dump->path, argument, "STREAM or RECORDING");
 		return 0;
 	case ARGP_KEY_END:
 		if (!dump->path)

@@ -8,7 +8,7 @@
 
 struct explain_options {
 	struct mr_stream_options stream;
-	char *path;
+	const char *path;
 	bool json, steps;
 };
 
@@ -42,9 +42,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		explain->json = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (explain->path)
-			argp_error(state, "one STREAM or RECORDING at a time");
-		explain->path = argument;
+		take_path(state, &explain->path, argument, "STREAM or RECORDING");
 		return 0;
 	case ARGP_KEY_END:
 		if (!explain->path)

@@ -17,7 +17,8 @@
 
 struct extract_options {
 	struct mr_stream_options stream;
-	char *path, *directory;
+	const char *path;
+	char *directory;
 	bool json, elf;
 };
 
@@ -48,9 +49,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		extract->json = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (extract->path)
-			argp_error(state, "one STREAM or RECORDING at a time");
-		extract->path = argument;
+		take_path(state, &extract->path, argument, "STREAM or RECORDING");
 		return 0;
 	case ARGP_KEY_END:
 		if (!extract->path || !extract->directory)

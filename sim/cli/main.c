@@ -159,6 +159,13 @@ static const struct argp stream_argp = {.options = stream_options, .parser = par
 
 const struct argp_child stream_children[] = {{&stream_argp, 0, NULL, 0}, {NULL, 0, NULL, 0}};
 
+void take_path(const struct argp_state *state, const char **path, const char *argument, const char *what)
+{
+	if (*path)
+		argp_error(state, "one %s at a time", what);
+	*path = argument;
+}
+
 void parse_command(const struct argp *argp, int argc, char **argv, void *input)
 {
 	static char name[64];

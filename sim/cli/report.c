@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 struct report_options {
-	char *path;
+	const char *path;
 	const char *out;
 };
 
@@ -28,9 +28,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		report->out = argument;
 		return 0;
 	case ARGP_KEY_ARG:
-		if (report->path)
-			argp_error(state, "one RECORDING at a time");
-		report->path = argument;
+		take_path(state, &report->path, argument, "RECORDING");
 		return 0;
 	case ARGP_KEY_END:
 		if (!report->path)
