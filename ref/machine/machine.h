@@ -10,10 +10,8 @@
 
 #include "incoming.h"
 #include "machine/blocktime.h"
+#include "machine/step.h"
 #include "wire/wire.h"
-
-/* Errors as the wire's and the host's numbers, since the language has no names for most of them. */
-enum { FAULT_OTHER = 1, FAULT_IO = 5, FAULT_AGAIN = 11, FAULT_INVALID = 22 };
 
 enum {
 	NO_CHANNEL = MR_INCOMING_CHANNELS_MAX,
@@ -22,14 +20,6 @@ enum {
 	COMMAND_PAYLOAD_MAX = UINT16_MAX,
 	SEND_BYTES = 8192, /* of one piece; a bitmap goes in several */
 	RESULT_QUIT = 1,   /* every loop of this loader ends */
-};
-
-/* How a phase ends. */
-enum outcome {
-	ON,      /* another phase follows at once */
-	ACTED,   /* an action was made */
-	BLOCKED, /* `wants` says for what */
-	ENDED,   /* the actor is through */
 };
 
 /* A block of this machine. Places of bitmaps are offsets from the machine's first byte, so that it can be copied. */

@@ -1,0 +1,138 @@
+/* source_send.c: how the source's bytes go out: records, commands, pages; and the connections that they go out by. */
+#include "source.h"
+
+void mr_source_count_ram(struct mr_outgoing *outgoing, uint64_t bytes)
+{
+	struct mr_outgoing_statistics *statistics = &outgoing->statistics;
+
+	if (outgoing->in_postcopy)
+		statistics->postcopy_bytes += bytes;
+	else if (outgoing->guest_stopped)
+		statistics->downtime_bytes += bytes;
+	else
+		statistics->precopy_bytes += bytes;
+	if (!source_does(outgoing, MR_SWITCH_TRANSFERRED_EVERYTHING))
+		statistics->transferred += bytes;
+}
+
+/* The limit counts what goes by the main file and the multifd channels, later all there is. */
+static void count(struct mr_outgoing *outgoing, const struct connection *connection, uint64_t bytes)
+{
+	const bool everything = source_does(outgoing, MR_SWITCH_TRANSFERRED_EVERYTHING);
+
+	if (everything)
+		outgoing->statistics.transferred += bytes;
+	if (everything || connection->role != MR_ROLE_PREEMPT) {
+		outgoing->pace.window_bytes += bytes;
+		outgoing->pace.measure_bytes += bytes;
+	}
+}
+
+enum outcome mr_source_emit_bytes(struct mr_outgoing *outgoing, struct source_actor *actor,
+				  struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
+				  struct mr_bytes head, struct mr_bytes body)
+{
+	struct connection *connection = connection_at(outgoing, channel);
+	const uint64_t bytes = head.length + body.length;
+
+	action->send.channel = channel;
+	action->send.kind = kind;
+	action->send.offset = connection->sent;
+	action->send.head = head;
+	action->send.body = body;
+	action->send.block = NO_BLOCK;
+	action->send.page = 0;
+	action->send.requested = false;
+	connection->sent += bytes;
+	count(outgoing, connection, bytes);
+	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_SEND);
+}
+
+/* Into the package, which is sent as a whole. */
+static enum outcome collect(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_bytes bytes)
+{
+	uint8_t *package = source_at(outgoing, outgoing->places.package);
+
+	if (bytes.length > outgoing->config.package_max - outgoing->package_length) {
+		mr_source_blame(outgoing, MR_SRC_016,
+				mr_text("a package of at most %zu bytes", outgoing->config.package_max),
+				mr_text("more"));
+		return mr_source_fail(outgoing, actor);
+	}
+	if (bytes.length)
+		memcpy(package + outgoing->package_length, bytes.data, bytes.length);
+	outgoing->package_length += bytes.length;
+	return ON;
+}
+
+static enum outcome put(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
+			enum mr_kind kind, struct mr_bytes head)
+{
+	if (outgoing->in_package)
+		return collect(outgoing, actor, head);
+	return mr_source_emit_bytes(outgoing, actor, action, outgoing->main_channel, kind, head, (struct mr_bytes){0});
+}
+
+/* Bodies of sections may be long: they go as they are. */
+enum outcome mr_source_emit_body(struct mr_outgoing *outgoing, struct source_actor *actor,
+				 struct mr_source_action *action, enum mr_kind kind, struct mr_bytes body)
+{
+	return put(outgoing, actor, action, kind, body);
+}
+
+enum outcome mr_source_emit(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
+			    const struct mr_record *record)
+{
+	const size_t length = mr_encode(record, actor->head, sizeof(actor->head));
+
+	return put(outgoing, actor, action, record->kind, (struct mr_bytes){actor->head, length});
+}
+
+enum outcome mr_source_command(struct mr_outgoing *outgoing, struct source_actor *actor,
+			       struct mr_source_action *action, enum mr_command_number number, uint32_t value)
+{
+	const bool early = source_does(outgoing, MR_SWITCH_COMMAND_RESUME_IS_8) &&
+			   (number == MR_COMMAND_POSTCOPY_RESUME || number == MR_COMMAND_RECV_BITMAP);
+	const struct mr_record record = {
+		.kind = MR_COMMAND,
+		.command = {.number = (uint16_t)number,
+			    .sent = (uint16_t)(early ? number - 1 : number),
+			    .length = number == MR_COMMAND_PING ? 4 : 0,
+			    .value = value},
+	};
+
+	return mr_source_emit(outgoing, actor, action, &record);
+}
+
+enum outcome mr_source_connect(struct mr_outgoing *outgoing, struct source_actor *actor,
+			       struct mr_source_action *action, enum mr_role role, uint32_t multifd, source_phase *then)
+{
+	struct connection *connection;
+
+	if (outgoing->connection_count == outgoing->connections_max) {
+		mr_source_blame(outgoing, MR_SRC_030, mr_text("at most %u connections", outgoing->connections_max),
+				mr_text("another"));
+		return mr_source_fail(outgoing, actor);
+	}
+	connection = connection_at(outgoing, outgoing->connection_count);
+	*connection = (struct connection){.open = true, .role = role};
+	action->connect.channel = outgoing->connection_count++;
+	action->connect.role = role;
+	action->connect.multifd = multifd;
+	if (role == MR_ROLE_MULTIFD)
+		outgoing->multifd_channels[multifd] = action->connect.channel;
+	else if (role == MR_ROLE_PREEMPT)
+		outgoing->preempt_channel = action->connect.channel;
+	else
+		outgoing->main_channel = action->connect.channel;
+	actor->phase = then;
+	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_CONNECT);
+}
+
+bool mr_source_is_broken(const struct mr_outgoing *outgoing)
+{
+	for (uint32_t i = 0; i < outgoing->connection_count; i++)
+		if (connection_at(outgoing, i)->open && connection_at(outgoing, i)->error)
+			return true;
+	return outgoing->multifd_failed;
+}
