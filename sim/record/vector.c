@@ -153,6 +153,18 @@ static int read_input(struct mr_vector_channel *channel, json_t *lines, size_t *
 	return channel->bytes ? 0 : complain(error, "out of memory");
 }
 
+int mr_vector_bytes(json_t *lines, uint8_t **bytes, size_t *length, char error[MR_VECTOR_MESSAGE_MAX])
+{
+	struct mr_vector_channel channel = {0};
+	size_t left = MR_VECTOR_INPUT_MAX;
+
+	if (read_input(&channel, lines, &left, error))
+		return -1;
+	*bytes = channel.bytes;
+	*length = channel.length;
+	return 0;
+}
+
 /* ---- Values ---- */
 
 static int read_flag(json_t *object, const char *key, bool *flag, char error[MR_VECTOR_MESSAGE_MAX])
@@ -415,7 +427,7 @@ static int read_vector(struct mr_vector *vector, char error[MR_VECTOR_MESSAGE_MA
 	return read_expected(vector, error);
 }
 
-static json_t *load_json(const char *path, char error[MR_VECTOR_MESSAGE_MAX])
+json_t *mr_vector_load_json(const char *path, char error[MR_VECTOR_MESSAGE_MAX])
 {
 	static const char too_long[] = "expected at most 65536 bytes";
 	char *text = malloc(MR_VECTOR_FILE_MAX + 1);
@@ -444,7 +456,7 @@ int mr_vector_load(struct mr_vector *vector, const char *path, char error[MR_VEC
 	char what[MR_VECTOR_MESSAGE_MAX] = "";
 
 	*vector = (struct mr_vector){0};
-	vector->root = load_json(path, what);
+	vector->root = mr_vector_load_json(path, what);
 	if (vector->root && !read_vector(vector, what))
 		return 0;
 	mr_vector_free(vector);

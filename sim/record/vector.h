@@ -67,6 +67,13 @@ json_t *mr_vector_read(const struct mr_vector *vector, unsigned step, json_t **f
  */
 int mr_vector_run(const struct mr_vector *vector, char difference[MR_VECTOR_MESSAGE_MAX]);
 
+/*
+ * The bytes that an array of input lines stands for; the caller frees them. Returns 0, or -1 with one line in `error`.
+ */
+int mr_vector_bytes(json_t *lines, uint8_t **bytes, size_t *length, char error[MR_VECTOR_MESSAGE_MAX]);
+/* The JSON object in a vector's file; the caller owns it. NULL with one line in `error`. */
+json_t *mr_vector_load_json(const char *path, char error[MR_VECTOR_MESSAGE_MAX]);
+
 /* A record's fields as an object in the form that vectors have them in; the caller owns it. NULL if memory is short. */
 json_t *mr_vector_fields(const struct mr_record *record);
 
