@@ -202,13 +202,20 @@ enum outcome mr_cleanup_then(struct loader *loader, phase_function *then)
 
 /* ---- Precopy: by the main loader ---- */
 
+/* Postcopy was advised, and not needed in the end: what was prepared is given back, once, by its release's place. */
+static enum outcome give_back(struct mr_incoming *incoming, struct loader *loader, bool last, phase_function *then)
+{
+	const bool advised = incoming->state == MR_POSTCOPY_ADVISE && has(incoming, MR_CAPABILITY_POSTCOPY_RAM);
+
+	if (advised && last == does(incoming, MR_SWITCH_CLEANUP_IN_MAIN))
+		return mr_cleanup_then(loader, then);
+	return mr_go(loader, then);
+}
+
 static enum outcome precopy_last(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	(void)action;
-	/* Postcopy was advised, and not needed in the end. */
-	if (incoming->state == MR_POSTCOPY_ADVISE && has(incoming, MR_CAPABILITY_POSTCOPY_RAM))
-		return mr_cleanup_then(loader, clean_state_first);
-	return mr_go(loader, clean_state_first);
+	return give_back(incoming, loader, true, clean_state_first);
 }
 
 static enum outcome precopy_status(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
@@ -245,9 +252,16 @@ static enum outcome precopy_announce(struct mr_incoming *incoming, struct loader
 	return announce(incoming, loader, action, precopy_start);
 }
 
+static enum outcome precopy_give_back(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	(void)action;
+	return give_back(incoming, loader, false,
+			 does(incoming, MR_SWITCH_STATE_CLEANUP_FIRST) ? precopy_announce : precopy_start);
+}
+
 static enum outcome precopy_clean_state(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	loader->phase = precopy_announce;
+	loader->phase = precopy_give_back;
 	if (incoming->multifd_failed) {
 		mr_blame(incoming, loader, MR_MFR_007, mr_text("whole multifd channels"), mr_text("a broken one"));
 		loader->result = -FAULT_IO;
@@ -255,7 +269,7 @@ static enum outcome precopy_clean_state(struct mr_incoming *incoming, struct loa
 	}
 	if (does(incoming, MR_SWITCH_STATE_CLEANUP_FIRST))
 		return ON;
-	return mr_clean_state(incoming, loader, action, precopy_start);
+	return mr_clean_state(incoming, loader, action, precopy_give_back);
 }
 
 /* What stands behind the end mark: at most a description, which changes nothing. */

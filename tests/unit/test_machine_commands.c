@@ -907,6 +907,35 @@ static void a_switchover_ack_by_release(void **state)
 	}
 }
 
+/* ---- Postcopy that is advised only ---- */
+
+/* keeps PC-041: postcopy that was advised and not needed is given back before the guest runs; later, in the end */
+static void postcopy_that_is_not_needed(void **state)
+{
+	static const char *const releases[] = {"7.2", "9.2", "10.2"};
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		const struct setup setup = {.release = releases[i],
+					    .capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_RETURN_PATH};
+		struct world *world = world_new(&setup);
+
+		put_advised(world, &world->connections[0].bytes);
+		put_end(&world->connections[0].bytes);
+		world_end(world, 0, 0);
+		world_run(world);
+		expect_finished(world);
+		assert_int_equal(world_said(world, "main cleanup"), 1);
+		if (i < 2)
+			expect_order(world, "main cleanup", "main cleanup-done", "main start-guest 1",
+				     "main status completed", NULL);
+		else
+			expect_order(world, "main start-guest 1", "main status completed", "main cleanup",
+				     "main cleanup-done", NULL);
+		world_free(world);
+	}
+}
+
 /* ---- Names ---- */
 
 static void names_of_everything(void **state)
@@ -963,6 +992,7 @@ int main(void)
 		cmocka_unit_test(a_ping_without_return_path),
 		cmocka_unit_test(a_lost_pong_and_a_second_opening),
 		cmocka_unit_test(a_switchover_ack_by_release),
+		cmocka_unit_test(postcopy_that_is_not_needed),
 		cmocka_unit_test(names_of_everything),
 	};
 
