@@ -2,6 +2,9 @@
 # Writes the tables of SPEC.md that stand in the code already: the rule index, the release profiles, what each command does in
 # each PostcopyState, capabilities, parameters and statuses.
 #
+# The tables of what a source does, chooses and waits for say more than the header can: they are written by hand, and only
+# their names are compared with those of ref/outgoing.h.
+#
 #   tools/spec-tables.sh           rewrites the tables between their markers
 #   tools/spec-tables.sh --check   compares only; exit status 1 if SPEC.md is out of date
 
@@ -162,6 +165,48 @@ insert() {
         $0 == begin { inside = 1; while ((getline line < table) > 0) print line }' "$3"
 }
 
+# The enumerators of one enum of ref/outgoing.h as names; behind an action, whether it is told or asked.
+enumerators() {
+    awk -v name="$1" -v prefix="$2" '
+        $0 == "enum " name " {" { inside = 1; next }
+        $0 == "};" { inside = 0 }
+        inside && /^\t\/\* (told|asked) \*\/$/ { how = " " $2 }
+        inside && index($1, prefix) == 1 {
+            word = substr($1, length(prefix) + 1)
+            gsub(/,.*/, "", word)
+            if (word ~ /COUNT$/)
+                next
+            gsub(/_/, "-", word)
+            print tolower(word) how
+        }' ref/outgoing.h
+}
+
+# The first columns of the rows between the markers of one table.
+names() {
+    awk -F ' *[|] *' -v begin="<!-- $1 begin -->" -v end="<!-- $1 end -->" -v columns="$2" '
+        $0 == end { inside = 0 }
+        inside && ++row > 2 { print columns == 2 ? $2 " " $3 : $2 }
+        $0 == begin { inside = 1 }' "$spec"
+}
+
+stale=0
+compare() {
+    enumerators "$2" "$3" >"$work/known"
+    names "$1" "$4" >"$work/named"
+    [ -s "$work/known" ] || {
+        echo "ref/outgoing.h: expected enum $2, found none" >&2
+        exit 3
+    }
+    diff "$work/known" "$work/named" >"$work/differs" || {
+        echo "$spec: expected the rows of $2 in table $1, in its order, found others:" >&2
+        grep '^[<>]' "$work/differs" | sed 's/^</missing:/; s/^>/unknown:/' >&2
+        stale=1
+    }
+}
+compare source-actions mr_source_action_kind MR_SOURCE_ACTION_ 2
+compare source-choices mr_choice MR_CHOICE_ 1
+compare source-waits mr_source_wait MR_SOURCE_WAIT_ 1
+
 cat "$spec" >"$work/base"
 for table in capabilities combinations parameters status-SOURCE status-DESTINATION status-events; do
     insert "$table" "$work/$table" "$work/base" >"$work/next"
@@ -171,8 +216,9 @@ insert postcopy "$work/postcopy" "$work/base" >"$work/third"
 insert profile "$work/profile" "$work/third" >"$work/half"
 insert rules "$work/rules" "$work/half" >"$work/whole"
 if [ "${1:-}" = --check ]; then
-    cmp -s "$work/whole" "$spec" && exit 0
+    cmp -s "$work/whole" "$spec" && exit "$stale"
     echo "$spec: expected the tables of ref/*.def and machine/postcopy.def, found others; run $0" >&2
     exit 1
 fi
 cmp -s "$work/whole" "$spec" || cat "$work/whole" >"$spec"
+exit "$stale"
