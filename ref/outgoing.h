@@ -182,17 +182,17 @@ struct mr_choices {
 
 enum mr_source_action_kind {
 	/* told */
-	MR_SOURCE_ACTION_SEND,      /* bytes on a channel (`send`) */
-	MR_SOURCE_ACTION_STATUS,    /* the migration status became `status` */
-	MR_SOURCE_ACTION_ITERATION, /* the scan has gone over all blocks: `count` passes so far */
-	MR_SOURCE_ACTION_RETURN,    /* a return path message was taken (`message`) */
-	MR_SOURCE_ACTION_REQUEST,   /* a page request was served or dropped (`request`) */
-	MR_SOURCE_ACTION_DISCARDED, /* the discards of one block are out: `discarded` */
+	MR_SOURCE_ACTION_SEND,       /* bytes on a channel (`send`) */
+	MR_SOURCE_ACTION_STATUS,     /* the migration status became `status` */
+	MR_SOURCE_ACTION_ITERATION,  /* the scan has gone over all blocks: `count` passes so far */
+	MR_SOURCE_ACTION_RETURN,     /* a return path message was taken (`message`) */
+	MR_SOURCE_ACTION_REQUEST,    /* a page request was served or dropped (`request`) */
+	MR_SOURCE_ACTION_DISCARDED,  /* the discards of one block are out: `discarded` */
 	MR_SOURCE_ACTION_DISPATCHED, /* a packet's pages were given to a sender of multifd: `count` so far */
-	MR_SOURCE_ACTION_BARRIER,   /* every multifd channel has written its SYNC */
-	MR_SOURCE_ACTION_PAUSED,    /* connections are given up; mr_outgoing_recover() goes on */
-	MR_SOURCE_ACTION_FINISHED,  /* the migration is over and good */
-	MR_SOURCE_ACTION_FAILED,    /* it failed or was cancelled: the guest is the source's again; `finding` */
+	MR_SOURCE_ACTION_BARRIER,    /* every multifd channel has written its SYNC */
+	MR_SOURCE_ACTION_PAUSED,     /* connections are given up; mr_outgoing_recover() goes on */
+	MR_SOURCE_ACTION_FINISHED,   /* the migration is over and good */
+	MR_SOURCE_ACTION_FAILED,     /* it failed or was cancelled: the guest is the source's again; `finding` */
 	/* asked */
 	MR_SOURCE_ACTION_CONNECT,   /* open a connection (`connect`), its number is told here */
 	MR_SOURCE_ACTION_CLOSE,     /* close connection `channel` */
@@ -314,6 +314,10 @@ bool mr_outgoing_plug(struct mr_outgoing *outgoing, uint32_t block, uint64_t sta
 /* Pages that the guest does not need, say in its balloon: they are not sent until dirtied again (SRC-007). */
 bool mr_outgoing_free_hint(struct mr_outgoing *outgoing, uint32_t block, uint64_t start, uint64_t length);
 
+/* 11.1: a device asks that the switch waits for its approval (SRC-034). False if acks are not counted, or it is too
+ * late. */
+bool mr_outgoing_want_ack(struct mr_outgoing *outgoing);
+
 /* The world's clock for the steps that follow, ns; canonical choices go by it. */
 void mr_outgoing_set_time(struct mr_outgoing *outgoing, uint64_t nanoseconds);
 
@@ -348,6 +352,10 @@ enum mr_source_status mr_outgoing_status(const struct mr_outgoing *outgoing);
 /* Dirty bits of a block and how many there are. */
 const uint64_t *mr_outgoing_dirty_bits(const struct mr_outgoing *outgoing, uint32_t block, uint64_t *pages);
 uint64_t mr_outgoing_dirty_count(const struct mr_outgoing *outgoing);
+/* Page requests that wait to be served. */
+uint32_t mr_outgoing_requests(const struct mr_outgoing *outgoing);
+/* What was wrong on the return path, whether or not the migration has failed for it; MR_NO_RULE: nothing. */
+const struct mr_finding *mr_outgoing_return_error(const struct mr_outgoing *outgoing);
 /* Where the scan of the main channel stands: the page that is looked at next, bytes. */
 void mr_outgoing_cursor(const struct mr_outgoing *outgoing, uint32_t *block, uint64_t *offset);
 /* Why it failed; the rule is MR_NO_RULE if it did not. */

@@ -131,7 +131,8 @@ static void set_defaults(struct mr_outgoing_config *config)
 	set_default(&config->target_page_size, DEFAULT_PAGE_SIZE);
 	set_default(&config->host_page_size, DEFAULT_PAGE_SIZE);
 	set_default_parameters(config, &config->profile);
-	if (!config->package_max)
+	if (!config->package_max || (mr_profile_does(&config->profile, MR_SWITCH_PACKAGE_LIMIT_16M) &&
+				     config->package_max > MR_INCOMING_PACKAGE_MAX))
 		config->package_max = MR_INCOMING_PACKAGE_MAX;
 	if (config->capabilities & MR_CAPABILITY_MULTIFD)
 		connections += config->multifd_channels;
@@ -192,6 +193,8 @@ static bool is_possible(const struct mr_outgoing_config *config, char error[96])
 		return complain(error, mr_text("RAM blocks: expected at most 1024"));
 	if (config->multifd_channels > MR_OUTGOING_MULTIFD_MAX)
 		return complain(error, mr_text("multifd channels: expected at most 255"));
+	if ((config->capabilities & MR_CAPABILITY_MULTIFD) && !mr_multifd_send_size(config))
+		return complain(error, mr_text("multifd: expected a level that the method has"));
 	if (config->connections_max > MR_OUTGOING_CHANNELS_MAX)
 		return complain(error, mr_text("connections: expected at most 512"));
 	if (config->package_max > UINT32_MAX)
@@ -354,10 +357,9 @@ struct mr_outgoing *mr_outgoing_init(void *memory, size_t size, const struct mr_
 	mr_page_saver_init(&outgoing->saver, &outgoing->profile, &outgoing->config.memory, source_page(outgoing),
 			   outgoing->config.xbzrle_cache_size, source_at(outgoing, outgoing->places.cache));
 	/* Where senders of multifd look for zero pages nobody else does, not even in postcopy (SRC-018). */
-	outgoing->saver.zero_detection =
-		config->zero_detection != MR_ZERO_NONE &&
-		!(source_has(outgoing, MR_CAPABILITY_MULTIFD) &&
-		  mr_multifd_send_finds_zeros(&outgoing->config, &outgoing->profile));
+	outgoing->saver.zero_detection = config->zero_detection != MR_ZERO_NONE &&
+					 !(source_has(outgoing, MR_CAPABILITY_MULTIFD) &&
+					   mr_multifd_send_finds_zeros(&outgoing->config, &outgoing->profile));
 	mr_request_queue_init(&outgoing->queue, source_page(outgoing));
 	memset(outgoing->multifd_channels, 0xff, sizeof(outgoing->multifd_channels));
 	if (source_has(outgoing, MR_CAPABILITY_MULTIFD) &&
@@ -380,51 +382,6 @@ void mr_outgoing_clear(struct mr_outgoing *outgoing)
 }
 
 /* ---- Phases ---- */
-
-enum outcome mr_source_act(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
-			   enum mr_source_action_kind kind)
-{
-	(void)outgoing;
-	action->kind = kind;
-	action->actor = actor->number;
-	action->asked = kind >= MR_SOURCE_ACTION_CONNECT;
-	actor->asked = action->asked;
-	return ACTED;
-}
-
-enum outcome mr_source_wait(struct source_actor *actor, enum mr_source_wait wait)
-{
-	actor->wants.wait = wait;
-	return BLOCKED;
-}
-
-enum outcome mr_source_go(struct source_actor *actor, source_phase *phase)
-{
-	actor->phase = phase;
-	return ON;
-}
-
-enum outcome mr_source_call(struct source_actor *actor, source_phase *phase, source_phase *then)
-{
-	/* Programs call others only along a fixed way that is shorter than this. */
-	if (actor->depth < CALLS_MAX)
-		actor->calls[actor->depth++] = then;
-	return mr_source_go(actor, phase);
-}
-
-enum outcome mr_source_return(struct source_actor *actor, int64_t answer)
-{
-	actor->answer = answer;
-	if (actor->depth == 0)
-		return ENDED;
-	return mr_source_go(actor, actor->calls[--actor->depth]);
-}
-
-enum outcome mr_source_jump(struct source_actor *actor, source_phase *phase)
-{
-	actor->depth = 0;
-	return mr_source_go(actor, phase);
-}
 
 enum outcome mr_source_set_status(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action, enum mr_source_status status)
@@ -510,12 +467,12 @@ static enum mr_step run_sender(struct mr_outgoing *outgoing, unsigned number, st
 	uint32_t channel;
 
 	if (!source_has(outgoing, MR_CAPABILITY_MULTIFD) || index >= outgoing->config.multifd_channels ||
-	    outgoing->over)
+	    outgoing->failed || outgoing->over)
 		return MR_STEP_DONE;
 	channel = outgoing->multifd_channels[index];
-	if (channel >= outgoing->connection_count || !connection_at(outgoing, channel)->open || !next_packet(outgoing, index, &sent))
+	if (channel >= outgoing->connection_count || !connection_at(outgoing, channel)->open ||
+	    connection_at(outgoing, channel)->error || !next_packet(outgoing, index, &sent))
 		return MR_STEP_WAITS;
-	mr_source_count_ram(outgoing, sent.head.length + sent.payload.length);
 	mr_source_emit_bytes(outgoing, &sender, action, channel,
 			     connection_at(outgoing, channel)->sent ? MR_MULTIFD_PACKET : MR_MULTIFD_INIT, sent.head,
 			     sent.payload);
@@ -578,15 +535,13 @@ void mr_outgoing_feed(struct mr_outgoing *outgoing, uint32_t channel, const uint
 
 uint64_t mr_outgoing_consumed(const struct mr_outgoing *outgoing, uint32_t channel)
 {
-	const struct mr_decoder *decoder = source_at(outgoing, outgoing->places.decoder);
-
-	return channel == outgoing->main_channel && outgoing->returner.alive ? decoder->offset : 0;
+	return channel < outgoing->connection_count ? connection_at(outgoing, channel)->taken : 0;
 }
 
 void mr_outgoing_broken(struct mr_outgoing *outgoing, uint32_t channel, int error)
 {
-	if (channel < outgoing->connection_count && !connection_at(outgoing, channel)->error)
-		connection_at(outgoing, channel)->error = error ? error : FAULT_IO;
+	if (channel < outgoing->connection_count)
+		mr_source_break(outgoing, channel, error);
 }
 
 /* The whole target pages of a range, if it lies in a block that is sent. */
@@ -660,8 +615,16 @@ bool mr_outgoing_free_hint(struct mr_outgoing *outgoing, uint32_t block, uint64_
 	if (source_has(outgoing, MR_CAPABILITY_POSTCOPY_RAM) ||
 	    !take_range(outgoing, block, start, length, &first, &count))
 		return false;
-	for (uint64_t page = first; page < first + count; page++)
-		mr_source_clear_dirty(outgoing, source_block_at(outgoing, block), page);
+	mr_source_clear_dirty(outgoing, source_block_at(outgoing, block), first, count);
+	return true;
+}
+
+bool mr_outgoing_want_ack(struct mr_outgoing *outgoing)
+{
+	if (!source_has(outgoing, MR_CAPABILITY_SWITCHOVER_ACK) ||
+	    !source_does(outgoing, MR_SWITCH_SWITCHOVER_ACK_COUNTED) || outgoing->guest_stopped)
+		return false;
+	outgoing->acks_wanted++;
 	return true;
 }
 
@@ -690,7 +653,7 @@ bool mr_outgoing_continue(struct mr_outgoing *outgoing)
 
 bool mr_outgoing_cancel(struct mr_outgoing *outgoing)
 {
-	if (outgoing->over || outgoing->status == MR_SOURCE_STATUS_NONE ||
+	if (outgoing->over || outgoing->failed || outgoing->status == MR_SOURCE_STATUS_NONE ||
 	    (outgoing->in_postcopy && source_does(outgoing, MR_SWITCH_CANCEL_REFUSED_IN_POSTCOPY)))
 		return false;
 	outgoing->cancel_asked = true;
@@ -709,7 +672,10 @@ bool mr_outgoing_pause(struct mr_outgoing *outgoing)
 
 bool mr_outgoing_recover(struct mr_outgoing *outgoing)
 {
-	if (outgoing->status != MR_SOURCE_STATUS_POSTCOPY_PAUSED || outgoing->config.release_ram)
+	const uint32_t needed = source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) ? 2 : 1;
+
+	if (outgoing->status != MR_SOURCE_STATUS_POSTCOPY_PAUSED || outgoing->config.release_ram ||
+	    outgoing->connections_max - outgoing->connection_count < needed)
 		return false;
 	outgoing->recover_asked = true;
 	return true;
@@ -722,6 +688,9 @@ void mr_outgoing_statistics(const struct mr_outgoing *outgoing, struct mr_outgoi
 	const struct mr_page_counts *counts = &outgoing->saver.counts;
 
 	*statistics = outgoing->statistics;
+	/* Later releases count each byte where it is written. */
+	if (!source_does(outgoing, MR_SWITCH_TRANSFERRED_EVERYTHING))
+		statistics->transferred += statistics->multifd_bytes;
 	statistics->duplicate += counts->duplicate;
 	statistics->normal += counts->normal;
 	statistics->normal_bytes = statistics->normal * source_page(outgoing);
@@ -762,11 +731,23 @@ void mr_outgoing_cursor(const struct mr_outgoing *outgoing, uint32_t *block, uin
 
 	/* The rest of a host page comes first, then what lies behind the last urgent page. */
 	*block = page->open ? page->block : scan->hinted && !scan->searching ? scan->hint_block : scan->block;
-	*offset = (page->open ? page->next : scan->hinted && !scan->searching ? scan->hint_page : scan->page) *
+	*offset = (page->open                         ? page->next
+		   : scan->hinted && !scan->searching ? scan->hint_page
+						      : scan->page) *
 		  source_page(outgoing);
 }
 
 const struct mr_finding *mr_outgoing_error(const struct mr_outgoing *outgoing)
 {
 	return &outgoing->error;
+}
+
+uint32_t mr_outgoing_requests(const struct mr_outgoing *outgoing)
+{
+	return outgoing->queue.count;
+}
+
+const struct mr_finding *mr_outgoing_return_error(const struct mr_outgoing *outgoing)
+{
+	return &outgoing->return_error;
 }

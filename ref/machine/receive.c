@@ -114,19 +114,22 @@ static enum outcome take_packet(struct mr_incoming *incoming, uint32_t index, co
 	const bool sync = record->packet.flags & MR_MULTIFD_FLAG_SYNC;
 
 	receiver->packet = record->packet;
+	/* Releases up to 8.2 do not look there: such pages keep what they held (MFR-004). */
+	if (!incoming->config.strict && !does(incoming, MR_SWITCH_PACKET_ZERO_PAGES))
+		receiver->packet.zero_pages = 0;
 	receiver->block = record->packet.block == UINT32_MAX ? NO_BLOCK : mr_own_block(incoming, record->packet.block);
 	action->packet.multifd = receiver->id;
-	action->packet.record = record->packet;
+	action->packet.record = receiver->packet;
 	action->packet.sync = sync;
-	if (packet_pages(&record->packet) && receiver->block == NO_BLOCK)
+	if (packet_pages(&receiver->packet) && receiver->block == NO_BLOCK)
 		return blame(incoming, index, MR_PC_021, mr_text("a block of this machine"), mr_text("another name"),
 			     action);
-	if (packet_pages(&record->packet) && !is_within(incoming, receiver))
+	if (packet_pages(&receiver->packet) && !is_within(incoming, receiver))
 		return blame(incoming, index, MR_PC_018, mr_text("offsets within the block"),
 			     mr_text("one behind its end"), action);
-	if (incoming->config.strict && packet_pages(&record->packet) && incoming->state >= MR_POSTCOPY_LISTENING)
+	if (incoming->config.strict && packet_pages(&receiver->packet) && incoming->state >= MR_POSTCOPY_LISTENING)
 		return blame(incoming, index, MR_MFR_008, mr_text("no pages in postcopy"),
-			     mr_text("%" PRIu32, packet_pages(&record->packet)), action);
+			     mr_text("%" PRIu32, packet_pages(&receiver->packet)), action);
 	/* QEMU 9.2 does not look for pages in such a packet, and takes them for the next one (MFR-004). */
 	if (sync && record->packet.normal_pages && !incoming->config.strict &&
 	    does(incoming, MR_SWITCH_SYNC_PAGES_IGNORED)) {

@@ -28,6 +28,19 @@ static enum mr_turn turn_in_postcopy(const struct mr_profile *profile, uint64_t 
 	return total == 0 || (!ends_empty && total < threshold) ? MR_TURN_COMPLETE : MR_TURN_ITERATE;
 }
 
+/* Whether the estimate is not enough to go by. */
+static bool wants_exact(const struct mr_profile *profile, const struct mr_turn_input *input, uint64_t must,
+			uint64_t total)
+{
+	if (input->exact || mr_profile_does(profile, MR_SWITCH_PENDING_ONE))
+		return false;
+	if (mr_profile_does(profile, MR_SWITCH_PENDING_QUERY))
+		return total <= input->threshold || must == 0;
+	if (mr_profile_does(profile, MR_SWITCH_PENDING_BY_TOTAL))
+		return total < input->threshold;
+	return must <= input->threshold;
+}
+
 enum mr_turn mr_turn(const struct mr_profile *profile, const struct mr_turn_input *input)
 {
 	const uint64_t total = mr_pending_total(&input->pending);
@@ -38,7 +51,7 @@ enum mr_turn mr_turn(const struct mr_profile *profile, const struct mr_turn_inpu
 
 	if (input->in_postcopy)
 		return turn_in_postcopy(profile, total, input->threshold);
-	if (!input->exact && fits && !mr_profile_does(profile, MR_SWITCH_PENDING_ONE))
+	if (wants_exact(profile, input, must, total))
 		return MR_TURN_EXACT;
 	if (!input->switchover_allowed)
 		return MR_TURN_ITERATE;

@@ -76,6 +76,7 @@ struct connection {
 	int error;        /* of writing; 0: whole */
 	int return_error; /* how the return path ended, at its end */
 	uint64_t sent;    /* bytes forward */
+	uint64_t taken;   /* bytes of the return path */
 	const uint8_t *window;
 	size_t length;
 };
@@ -104,6 +105,7 @@ struct progress {
 	bool nothing_left; /* the scan found no dirty page */
 	bool exact;        /* of the pending query at hand */
 	bool flush;        /* FLUSH follows the barrier at hand */
+	bool queried;      /* a query of what is pending fetches the dirty log */
 };
 
 /* Where the parts of the arena lie: offsets from the machine's first byte. */
@@ -119,6 +121,7 @@ struct pace {
 	uint64_t rate_start, rate_dirtied; /* of dirty-pages-rate */
 	uint64_t throttle_start, throttle_dirtied, throttle_sent;
 	unsigned throttle_strikes;
+	uint64_t fetched; /* the dirty log, last */
 };
 
 struct mr_outgoing {
@@ -135,9 +138,11 @@ struct mr_outgoing {
 	bool guest_ran, guest_stopped;
 	bool in_postcopy;    /* RAM goes by postcopy's rules */
 	bool switching;      /* to postcopy */
+	bool completing;     /* the END of postcopy has begun */
 	bool urgent_served;  /* requests go to the preempt channel at once */
 	bool handed_over;    /* the destination may run the guest */
 	bool in_package;     /* the main channel's bytes are collected */
+	bool package_sent;   /* its last byte is out */
 	bool package_loaded; /* PONG 0x42 */
 	bool shut_seen;      /* SHUT came, with `shut_value` */
 	bool resumed;        /* RESUME_ACK */
@@ -158,6 +163,7 @@ struct mr_outgoing {
 	uint64_t urgent_pages;              /* sent of it */
 
 	uint32_t block_count, connections_max, connection_count;
+	uint32_t broken;                        /* open connections with an error */
 	uint32_t main_channel, preempt_channel; /* NO_CONNECTION: none */
 	uint32_t multifd_channels[MR_OUTGOING_MULTIFD_MAX];
 	struct source_places places;
@@ -231,19 +237,69 @@ static inline struct mr_bytes source_name(const struct source_block *block)
 	return (struct mr_bytes){(const uint8_t *)block->name, block->name_length};
 }
 
+/* Whether a connection that is needed is broken. */
+static inline bool mr_source_is_broken(const struct mr_outgoing *outgoing)
+{
+	return outgoing->broken || outgoing->multifd_failed;
+}
+
+/* That, or the operator wants something else: where the migration thread looks for it. */
+static inline bool mr_source_is_interrupted(const struct mr_outgoing *outgoing)
+{
+	return outgoing->cancel_asked || outgoing->pause_asked || mr_source_is_broken(outgoing);
+}
+
 /* ---- Phases, actions, choices (outgoing.c) ---- */
 
-enum outcome mr_source_act(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
-			   enum mr_source_action_kind kind);
-enum outcome mr_source_wait(struct source_actor *actor, enum mr_source_wait wait);
+static inline enum outcome mr_source_act(struct mr_outgoing *outgoing, struct source_actor *actor,
+					 struct mr_source_action *action, enum mr_source_action_kind kind)
+{
+	(void)outgoing;
+	action->kind = kind;
+	action->actor = actor->number;
+	action->asked = kind >= MR_SOURCE_ACTION_CONNECT;
+	actor->asked = action->asked;
+	return ACTED;
+}
+
+static inline enum outcome mr_source_wait(struct source_actor *actor, enum mr_source_wait wait)
+{
+	actor->wants.wait = wait;
+	return BLOCKED;
+}
+
 /* Goes on with `phase`. */
-enum outcome mr_source_go(struct source_actor *actor, source_phase *phase);
+static inline enum outcome mr_source_go(struct source_actor *actor, source_phase *phase)
+{
+	actor->phase = phase;
+	return ON;
+}
+
 /* Runs the program that begins with `phase`, and goes on with `then` when that returns. */
-enum outcome mr_source_call(struct source_actor *actor, source_phase *phase, source_phase *then);
+static inline enum outcome mr_source_call(struct source_actor *actor, source_phase *phase, source_phase *then)
+{
+	/* Programs call others only along a fixed way that is shorter than this. */
+	if (actor->depth < CALLS_MAX)
+		actor->calls[actor->depth++] = then;
+	return mr_source_go(actor, phase);
+}
+
 /* The program at hand is over; `answer` is for who called it. */
-enum outcome mr_source_return(struct source_actor *actor, int64_t answer);
+static inline enum outcome mr_source_return(struct source_actor *actor, int64_t answer)
+{
+	actor->answer = answer;
+	if (actor->depth == 0)
+		return ENDED;
+	return mr_source_go(actor, actor->calls[--actor->depth]);
+}
+
 /* Ends whatever programs are at hand. */
-enum outcome mr_source_jump(struct source_actor *actor, source_phase *phase);
+static inline enum outcome mr_source_jump(struct source_actor *actor, source_phase *phase)
+{
+	actor->depth = 0;
+	return mr_source_go(actor, phase);
+}
+
 enum outcome mr_source_set_status(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action, enum mr_source_status status);
 /* What is decided, by the caller or canonically; answers above `limit` are impossible. */
@@ -269,8 +325,10 @@ enum outcome mr_source_command(struct mr_outgoing *outgoing, struct source_actor
 enum outcome mr_source_connect(struct mr_outgoing *outgoing, struct source_actor *actor,
 			       struct mr_source_action *action, enum mr_role role, uint32_t multifd,
 			       source_phase *then);
-/* Whether writing to a connection that is needed has failed. */
-bool mr_source_is_broken(const struct mr_outgoing *outgoing);
+/* A connection is of no use any more; 0: for no reason that is known. The first error counts. */
+void mr_source_break(struct mr_outgoing *outgoing, uint32_t channel, int error);
+/* It is given up. */
+void mr_source_close(struct mr_outgoing *outgoing, uint32_t channel);
 /* Counts bytes of RAM as the statistics have them. */
 void mr_source_count_ram(struct mr_outgoing *outgoing, uint64_t bytes);
 
@@ -287,6 +345,17 @@ bool mr_source_is_ram(const struct mr_outgoing *outgoing, uint32_t handler);
 /* source_loop.c */
 source_phase mr_source_turn, mr_source_complete;
 bool mr_source_rate_exceeded(const struct mr_outgoing *outgoing);
+/* Bandwidth is given out anew, if it is time. */
+void mr_source_open_window(struct mr_outgoing *outgoing);
+/* Waits for that time. */
+enum outcome mr_source_wait_for_window(struct mr_outgoing *outgoing, struct source_actor *actor);
+/* The destination has the package, but the status does not say so yet; it is shown, then the actor goes on with `then`.
+ */
+bool mr_source_is_committed(const struct mr_outgoing *outgoing);
+enum outcome mr_source_commit(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
+			      source_phase *then);
+/* Whether it waits for the operator once the guest stands. */
+bool mr_source_pauses(const struct mr_outgoing *outgoing);
 /* Programs: the guest stops, with all that comes before and behind; the FULL sections. They answer 0, or 1 for a
  * failure.
  */
@@ -316,8 +385,9 @@ enum mr_request_turn mr_source_take_request(struct mr_outgoing *outgoing, struct
 					    uint64_t *page);
 /* The host page around a target page becomes what `actor` sends. */
 void mr_source_open_host_page(struct mr_outgoing *outgoing, struct source_actor *actor, uint32_t block, uint64_t page);
-/* Tests and clears a dirty bit. */
-bool mr_source_clear_dirty(struct mr_outgoing *outgoing, struct source_block *block, uint64_t page);
+/* Clears the dirty bit of a page that has one, since it goes out; or those of pages that are not needed. */
+void mr_source_take_page(struct mr_outgoing *outgoing, struct source_block *block, uint64_t page);
+void mr_source_clear_dirty(struct mr_outgoing *outgoing, struct source_block *block, uint64_t first, uint64_t count);
 uint64_t mr_source_mark_dirty(struct mr_outgoing *outgoing, struct source_block *block, uint64_t first, uint64_t count);
 uint64_t mr_source_count_dirty(const struct mr_outgoing *outgoing);
 
@@ -325,6 +395,13 @@ uint64_t mr_source_count_dirty(const struct mr_outgoing *outgoing);
 source_phase mr_source_return_begin;
 /* Reads the return path of the main channel from its first byte. */
 void mr_source_listen(struct mr_outgoing *outgoing);
+/* Reads nothing until then, and leaves what it was sending for a request. */
+void mr_source_stop_listening(struct mr_outgoing *outgoing);
+/* No message will be taken any more: who waits for one waits in vain. */
+bool mr_source_is_deaf(const struct mr_outgoing *outgoing);
+/* Tells that the request that waits longest is over, where nothing is dirty any more. ON if none waits. */
+enum outcome mr_source_drop_request(struct mr_outgoing *outgoing, struct source_actor *actor,
+				    struct mr_source_action *action);
 
 /* source_switch.c */
 source_phase mr_source_switch;
@@ -339,8 +416,7 @@ source_phase mr_source_snapshot;
 source_phase mr_source_finish, mr_source_failing;
 /* The migration fails, for the reason remembered; in postcopy it pauses if the release can and it was a connection. */
 enum outcome mr_source_fail(struct mr_outgoing *outgoing, struct source_actor *actor);
-/* A connection is broken, or the operator wants something else: where the migration thread looks for it. */
-bool mr_source_is_interrupted(const struct mr_outgoing *outgoing);
+/* What an interruption leads to: a failure, or a pause. */
 enum outcome mr_source_interrupt(struct mr_outgoing *outgoing, struct source_actor *actor);
 
 #endif

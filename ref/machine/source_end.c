@@ -5,15 +5,12 @@ static source_phase wait_for_shut, clean_up, show_end, close_next, tell_end, sto
 
 /* ---- Interruptions ---- */
 
-bool mr_source_is_interrupted(const struct mr_outgoing *outgoing)
-{
-	return outgoing->cancel_asked || outgoing->pause_asked || mr_source_is_broken(outgoing);
-}
-
 static bool may_pause(const struct mr_outgoing *outgoing)
 {
+	const bool too_late = outgoing->completing && !source_does(outgoing, MR_SWITCH_POSTCOPY_ENDS_EMPTY);
+
 	return outgoing->in_postcopy && outgoing->handed_over && source_does(outgoing, MR_SWITCH_RECOVERY) &&
-	       !outgoing->cancel_asked && !outgoing->multifd_failed;
+	       !too_late && !outgoing->cancel_asked && !outgoing->multifd_failed;
 }
 
 /* What broke first, for who asks why. */
@@ -21,6 +18,9 @@ static void blame_connection(struct mr_outgoing *outgoing)
 {
 	if (outgoing->return_error.rule != MR_NO_RULE && outgoing->error.rule == MR_NO_RULE)
 		outgoing->error = outgoing->return_error;
+	if (outgoing->pause_asked)
+		mr_source_blame(outgoing, MR_SRC_003, mr_text("a pause once the destination may run the guest"),
+				mr_text("one before"));
 	if (outgoing->multifd_failed)
 		mr_source_blame(outgoing, MR_MFS_013, mr_text("a payload of every packet"), mr_text("none"));
 	for (uint32_t i = 0; i < outgoing->connection_count; i++)
@@ -53,6 +53,7 @@ enum outcome mr_source_failing(struct mr_outgoing *outgoing, struct source_actor
 			       struct mr_source_action *action)
 {
 	outgoing->failed = true;
+	mr_source_stop_listening(outgoing);
 	actor->phase = stop_log;
 	if (outgoing->cancel_asked)
 		return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_CANCELLING);
@@ -79,9 +80,13 @@ enum outcome mr_source_finish(struct mr_outgoing *outgoing, struct source_actor 
 static enum outcome wait_for_shut(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
-	(void)action;
-	if (outgoing->return_bad || (mr_source_is_interrupted(outgoing) && !outgoing->shut_seen))
+	if (outgoing->return_bad)
+		return mr_source_fail(outgoing, actor);
+	if (mr_source_is_interrupted(outgoing) && !outgoing->shut_seen)
 		return mr_source_interrupt(outgoing, actor);
+	/* SHUT may stand behind more requests than may wait. */
+	if (mr_source_drop_request(outgoing, actor, action) == ACTED)
+		return ACTED;
 	if (outgoing->has_return_path && !outgoing->shut_seen) {
 		actor->wants.actor = MR_SOURCE_RETURN;
 		return mr_source_wait(actor, MR_SOURCE_WAIT_MESSAGE);
@@ -111,11 +116,9 @@ static enum outcome close_next(struct mr_outgoing *outgoing, struct source_actor
 			       struct mr_source_action *action)
 {
 	for (; outgoing->progress.index < outgoing->connection_count; outgoing->progress.index++) {
-		struct connection *connection = connection_at(outgoing, outgoing->progress.index);
-
-		if (!connection->open)
+		if (!connection_at(outgoing, outgoing->progress.index)->open)
 			continue;
-		connection->open = false;
+		mr_source_close(outgoing, outgoing->progress.index);
 		action->channel = outgoing->progress.index;
 		return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_CLOSE);
 	}

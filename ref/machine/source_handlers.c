@@ -55,8 +55,10 @@ static enum outcome ask_ram(struct mr_outgoing *outgoing, struct source_actor *a
 	if (is_pending_query(call->hook)) {
 		const bool may = !outgoing->in_postcopy && (exact || source_does(outgoing, MR_SWITCH_PENDING_ONE));
 
-		if (may && mr_source_choose(outgoing, MR_CHOICE_SYNC, looks_at_log(outgoing, exact), 1))
+		if (may && mr_source_choose(outgoing, MR_CHOICE_SYNC, looks_at_log(outgoing, exact), 1)) {
+			outgoing->progress.queried = true;
 			return mr_source_call(actor, mr_source_sync, ram_pending);
+		}
 		return mr_source_go(actor, ram_pending);
 	}
 	if (mr_hook_is_question(call->hook))

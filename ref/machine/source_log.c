@@ -70,8 +70,11 @@ static enum outcome sync_fetched(struct mr_outgoing *outgoing, struct source_act
 				 struct mr_source_action *action)
 {
 	(void)action;
-	if (!source_does(outgoing, MR_SWITCH_SYNC_COUNTS_ITERATIONS) || outgoing->statistics.dirty_sync_count == 0)
+	if (!source_does(outgoing, MR_SWITCH_SYNC_COUNTS_ITERATIONS) || outgoing->progress.queried ||
+	    outgoing->statistics.dirty_sync_count == 0)
 		outgoing->statistics.dirty_sync_count++;
+	outgoing->progress.queried = false;
+	outgoing->pace.fetched = outgoing->time;
 	outgoing->saver.generation = outgoing->statistics.dirty_sync_count;
 	update_rate(outgoing);
 	return mr_source_go(actor, is_throttle_due(outgoing) ? throttle : sync_done);

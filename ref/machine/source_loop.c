@@ -23,7 +23,7 @@ bool mr_source_rate_exceeded(const struct mr_outgoing *outgoing)
 	return outgoing->pace.window_bytes > window_budget(outgoing);
 }
 
-static void open_window(struct mr_outgoing *outgoing)
+void mr_source_open_window(struct mr_outgoing *outgoing)
 {
 	if (outgoing->time < outgoing->pace.window_start + WINDOW)
 		return;
@@ -31,21 +31,27 @@ static void open_window(struct mr_outgoing *outgoing)
 	outgoing->pace.window_bytes = 0;
 }
 
+enum outcome mr_source_wait_for_window(struct mr_outgoing *outgoing, struct source_actor *actor)
+{
+	actor->wants.time = outgoing->pace.window_start + WINDOW;
+	return mr_source_wait(actor, MR_SOURCE_WAIT_TIME);
+}
+
 /* How much fits into the downtime, by what went out lately. Before anything was measured: nothing. */
 static void measure(struct mr_outgoing *outgoing)
 {
 	struct pace *pace = &outgoing->pace;
 	const uint64_t elapsed = outgoing->time - pace->measure_start;
-	uint64_t a_millisecond;
+	const uint64_t limit = outgoing->config.downtime_limit;
+	uint64_t bytes = pace->measure_bytes, milliseconds = elapsed / 1000000;
 
 	if (elapsed < WINDOW)
 		return;
-	a_millisecond = pace->measure_bytes / (elapsed / 1000000);
-	if (outgoing->config.switchover_bandwidth && source_does(outgoing, MR_SWITCH_SWITCHOVER_BANDWIDTH))
-		a_millisecond = outgoing->config.switchover_bandwidth / 1000;
-	pace->threshold = a_millisecond > UINT64_MAX / outgoing->config.downtime_limit
-				  ? UINT64_MAX
-				  : a_millisecond * outgoing->config.downtime_limit;
+	if (outgoing->config.switchover_bandwidth && source_does(outgoing, MR_SWITCH_SWITCHOVER_BANDWIDTH)) {
+		bytes = outgoing->config.switchover_bandwidth;
+		milliseconds = 1000;
+	}
+	pace->threshold = bytes > UINT64_MAX / limit ? UINT64_MAX : bytes * limit / milliseconds;
 	pace->measure_start = outgoing->time;
 	pace->measure_bytes = 0;
 }
@@ -60,18 +66,28 @@ static bool is_urgent(const struct mr_outgoing *outgoing)
 	       source_does(outgoing, MR_SWITCH_REQUEST_OVERRIDES_RATE);
 }
 
+bool mr_source_is_committed(const struct mr_outgoing *outgoing)
+{
+	return outgoing->status == MR_SOURCE_STATUS_POSTCOPY_DEVICE && outgoing->package_loaded;
+}
+
+enum outcome mr_source_commit(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
+			      source_phase *then)
+{
+	actor->phase = then;
+	return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_POSTCOPY_ACTIVE);
+}
+
 enum outcome mr_source_turn(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
-	(void)action;
 	if (mr_source_is_interrupted(outgoing))
 		return mr_source_interrupt(outgoing, actor);
-	open_window(outgoing);
+	mr_source_open_window(outgoing);
 	measure(outgoing);
-	if (mr_source_rate_exceeded(outgoing) && !is_urgent(outgoing)) {
-		actor->wants.time = outgoing->pace.window_start + WINDOW;
-		actor->phase = mr_source_turn;
-		return mr_source_wait(actor, MR_SOURCE_WAIT_TIME);
-	}
+	if (mr_source_rate_exceeded(outgoing) && !is_urgent(outgoing))
+		return mr_source_wait_for_window(outgoing, actor);
+	if (mr_source_is_committed(outgoing))
+		return mr_source_commit(outgoing, actor, action, mr_source_turn);
 	outgoing->turn = (struct mr_turn_input){
 		.in_postcopy = outgoing->in_postcopy,
 		.postcopy_asked = outgoing->postcopy_asked,
@@ -149,6 +165,11 @@ static enum outcome round_done(struct mr_outgoing *outgoing, struct source_actor
 
 static source_phase pause_before_switch, wait_for_continue, show_device, start_switchover, switchover_started;
 
+bool mr_source_pauses(const struct mr_outgoing *outgoing)
+{
+	return outgoing->config.pause_before_switchover && source_does(outgoing, MR_SWITCH_SOURCE_PRE_SWITCHOVER);
+}
+
 enum outcome mr_source_stop_guest(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
@@ -162,7 +183,7 @@ enum outcome mr_source_stop_guest(struct mr_outgoing *outgoing, struct source_ac
 static enum outcome pause_before_switch(struct mr_outgoing *outgoing, struct source_actor *actor,
 					struct mr_source_action *action)
 {
-	if (!outgoing->config.pause_before_switchover || !source_does(outgoing, MR_SWITCH_SOURCE_PRE_SWITCHOVER))
+	if (!mr_source_pauses(outgoing))
 		return mr_source_go(actor, show_device);
 	outgoing->continue_asked = false;
 	actor->phase = wait_for_continue;
@@ -176,11 +197,11 @@ static enum outcome wait_for_continue(struct mr_outgoing *outgoing, struct sourc
 		return mr_source_interrupt(outgoing, actor);
 	if (!outgoing->continue_asked)
 		return mr_source_wait(actor, MR_SOURCE_WAIT_OPERATOR);
+	actor->phase = start_switchover;
 	if (outgoing->switching && !source_does(outgoing, MR_SWITCH_SOURCE_DEVICE_ALWAYS)) {
-		actor->phase = start_switchover;
+		outgoing->urgent_served = true;
 		return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_POSTCOPY_ACTIVE);
 	}
-	actor->phase = start_switchover;
 	return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_DEVICE);
 }
 
@@ -220,14 +241,19 @@ static source_phase complete_sections, complete_devices, complete_eof, complete_
 static enum outcome wait_for_package(struct mr_outgoing *outgoing, struct source_actor *actor,
 				     struct mr_source_action *action)
 {
-	(void)action;
 	if (mr_source_is_interrupted(outgoing))
 		return mr_source_interrupt(outgoing, actor);
-	if (outgoing->status == MR_SOURCE_STATUS_POSTCOPY_DEVICE && !outgoing->package_loaded) {
-		actor->wants.actor = MR_SOURCE_RETURN;
-		return mr_source_wait(actor, MR_SOURCE_WAIT_MESSAGE);
-	}
-	return mr_source_go(actor, complete_sections);
+	if (mr_source_is_committed(outgoing))
+		return mr_source_commit(outgoing, actor, action, complete_sections);
+	if (outgoing->status != MR_SOURCE_STATUS_POSTCOPY_DEVICE)
+		return mr_source_go(actor, complete_sections);
+	/* The PONG may stand behind more requests than may wait. */
+	if (outgoing->queue.count)
+		return mr_source_go(actor, rounds);
+	if (mr_source_is_deaf(outgoing))
+		return mr_source_fail(outgoing, actor);
+	actor->wants.actor = MR_SOURCE_RETURN;
+	return mr_source_wait(actor, MR_SOURCE_WAIT_MESSAGE);
 }
 
 enum outcome mr_source_complete(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -243,6 +269,7 @@ static enum outcome complete_sections(struct mr_outgoing *outgoing, struct sourc
 				      struct mr_source_action *action)
 {
 	(void)action;
+	outgoing->completing = outgoing->in_postcopy;
 	return mr_source_handlers(outgoing, actor,
 				  outgoing->in_postcopy ? MR_PHASE_COMPLETE_POSTCOPY : MR_PHASE_COMPLETE_PRECOPY,
 				  complete_devices);

@@ -238,9 +238,7 @@ static bool is_clear_due(struct mr_outgoing *outgoing, const struct source_block
 	const uint32_t shift = outgoing->config.clear_bitmap_shift;
 	uint64_t *unlogged = source_at(outgoing, block->unlogged);
 	const uint64_t chunk = page >> shift;
-	const uint64_t first = chunk << shift;
-	const uint64_t pages =
-		block->pages - first < (uint64_t)1 << shift ? block->pages - first : (uint64_t)1 << shift;
+	uint64_t first, pages;
 
 	if (!mr_bitmap_test(unlogged, chunk))
 		return false;
@@ -248,22 +246,12 @@ static bool is_clear_due(struct mr_outgoing *outgoing, const struct source_block
 	if ((outgoing->progress.last_stage || outgoing->in_postcopy) &&
 	    source_does(outgoing, MR_SWITCH_LOG_CLEARED_UNTIL_STOP))
 		return false;
+	first = chunk << shift;
+	pages = block->pages - first < (uint64_t)1 << shift ? block->pages - first : (uint64_t)1 << shift;
 	action->range.block = (uint32_t)(block - source_block_at(outgoing, 0));
 	action->range.start = first * source_page(outgoing);
 	action->range.length = pages * source_page(outgoing);
 	return true;
-}
-
-static void put_be16(uint8_t *at, size_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-static void put_be64(uint8_t *at, uint64_t value)
-{
-	for (unsigned i = 0; i < 8; i++)
-		at[i] = (uint8_t)(value >> (56 - 8 * i));
 }
 
 /* Offset, flags and, where the block is another than before on this channel, its name (SRC-017). */
@@ -277,11 +265,11 @@ static size_t put_page_head(struct mr_outgoing *outgoing, struct source_actor *a
 		*last = NO_BLOCK;
 	outgoing->last_ram_channel = page->channel;
 	if (*last == page->block) {
-		put_be64(actor->head, offset | flag | MR_RAM_FLAG_CONTINUE);
+		mr_put_be64(actor->head, offset | flag | MR_RAM_FLAG_CONTINUE);
 		return 8;
 	}
 	*last = page->block;
-	put_be64(actor->head, offset | flag);
+	mr_put_be64(actor->head, offset | flag);
 	actor->head[8] = block->name_length;
 	memcpy(actor->head + 9, block->name, block->name_length);
 	return 9u + block->name_length;
@@ -306,7 +294,7 @@ static enum outcome emit_page(struct mr_outgoing *outgoing, struct source_actor 
 		actor->head[head++] = 0;
 	if (saved == MR_SAVED_XBZRLE) {
 		actor->head[head] = 1;
-		put_be16(actor->head + head + 1, data.length);
+		mr_put_be16(actor->head + head + 1, (uint16_t)data.length);
 		head += 3;
 		mr_page_count_xbzrle(&outgoing->saver, head + data.length);
 	}
@@ -367,7 +355,7 @@ static enum outcome send_page(struct mr_outgoing *outgoing, struct source_actor 
 	struct mr_bytes data = {0};
 	enum mr_saved saved;
 
-	actor->phase = send_next;
+	actor->phase = actor->host_page.next < actor->host_page.end ? send_next : host_page_done;
 	if (uses_multifd(outgoing)) {
 		if (!outgoing->saver.zero_detection || !mr_page_save_zero(&outgoing->saver, &place))
 			return mr_source_go(actor, queue_page);
@@ -398,16 +386,23 @@ static enum outcome send_next(struct mr_outgoing *outgoing, struct source_actor 
 	struct host_page *page = &actor->host_page;
 	struct source_block *block = source_block_at(outgoing, page->block);
 
-	page->next = mr_bitmap_next_set(dirty_of(outgoing, block), page->end, page->next);
+	if (page->next < page->end)
+		page->next = mr_bitmap_next_set(dirty_of(outgoing, block), page->end, page->next);
 	if (page->next >= page->end)
 		return host_page_done(outgoing, actor, action);
+	/* The reader of the return path sends a whole host page before anybody else sends one. */
+	if (actor->number == MR_SOURCE_MIGRATION && outgoing->returner.host_page.open) {
+		actor->wants.actor = MR_SOURCE_RETURN;
+		actor->phase = send_next;
+		return mr_source_wait(actor, MR_SOURCE_WAIT_ACTOR);
+	}
 	if (breaks_here(outgoing, actor))
 		return mr_source_return(actor, (int64_t)page->sent);
 	if (is_clear_due(outgoing, block, page->next, action)) {
 		actor->phase = send_next;
 		return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_LOG_CLEAR);
 	}
-	mr_source_clear_dirty(outgoing, block, page->next);
+	mr_source_take_page(outgoing, block, page->next);
 	return send_page(outgoing, actor, action, page->next++ * source_page(outgoing));
 }
 
@@ -419,7 +414,7 @@ enum outcome mr_source_send_host_page(struct mr_outgoing *outgoing, struct sourc
 
 /* ---- The pages of a section (SRC-011, SRC-012) ---- */
 
-static source_phase page_sent, round_over;
+static source_phase find_page, page_sent, round_over;
 
 static bool is_urgent_by_scan(const struct mr_outgoing *outgoing)
 {
@@ -475,26 +470,47 @@ static enum outcome scan(struct mr_outgoing *outgoing, struct source_actor *acto
 	}
 }
 
-/* A request comes first. */
-static enum outcome find_page(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
+static enum outcome tell_request(struct mr_outgoing *outgoing, struct source_actor *actor,
+				 struct mr_source_action *action, const struct mr_page_request *request)
+{
+	action->request.block = request->block;
+	action->request.start = request->start;
+	action->request.length = request->length;
+	action->request.sent = request->sent;
+	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_REQUEST);
+}
+
+enum outcome mr_source_drop_request(struct mr_outgoing *outgoing, struct source_actor *actor,
+				    struct mr_source_action *action)
+{
+	enum mr_request_turn turn = MR_REQUEST_PAGE;
+	struct mr_page_request request;
+	uint64_t page;
+
+	while (turn == MR_REQUEST_PAGE)
+		turn = mr_source_take_request(outgoing, &request, &page);
+	return turn == MR_REQUEST_OVER ? tell_request(outgoing, actor, action, &request) : ON;
+}
+
+static enum outcome serve_request(struct mr_outgoing *outgoing, struct source_actor *actor,
+				  struct mr_source_action *action)
 {
 	struct mr_page_request request;
 	uint64_t page;
 
-	switch (mr_source_take_request(outgoing, &request, &page)) {
-	case MR_REQUEST_PAGE:
-		open_requested(outgoing, actor, request.block, page);
-		return mr_source_call(actor, send_next, page_sent);
-	case MR_REQUEST_OVER:
-		action->request.block = request.block;
-		action->request.start = request.start;
-		action->request.length = request.length;
-		action->request.sent = request.sent;
+	if (mr_source_take_request(outgoing, &request, &page) == MR_REQUEST_OVER) {
 		actor->phase = find_page;
-		return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_REQUEST);
-	default:
-		break;
+		return tell_request(outgoing, actor, action, &request);
 	}
+	open_requested(outgoing, actor, request.block, page);
+	return mr_source_call(actor, send_next, page_sent);
+}
+
+/* A request comes first. */
+static enum outcome find_page(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
+{
+	if (outgoing->queue.count)
+		return serve_request(outgoing, actor, action);
 	if (open_broken(outgoing, actor))
 		return mr_source_call(actor, send_next, page_sent);
 	return scan(outgoing, actor, action);

@@ -9,9 +9,13 @@ static source_phase close_next, paused, wait_for_operator, connect_main, main_co
 
 enum outcome mr_source_pause(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
+	if (mr_source_is_committed(outgoing))
+		return mr_source_commit(outgoing, actor, action, mr_source_pause);
 	outgoing->pause_asked = outgoing->recover_asked = false;
 	outgoing->recovering = false;
+	outgoing->error = (struct mr_finding){0};
 	actor->host_page.open = outgoing->broken_page.open = false;
+	mr_source_stop_listening(outgoing);
 	outgoing->progress.index = 0;
 	actor->phase = close_next;
 	return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_POSTCOPY_PAUSED);
@@ -20,12 +24,15 @@ enum outcome mr_source_pause(struct mr_outgoing *outgoing, struct source_actor *
 static enum outcome close_next(struct mr_outgoing *outgoing, struct source_actor *actor,
 			       struct mr_source_action *action)
 {
-	for (; outgoing->progress.index < outgoing->connection_count; outgoing->progress.index++) {
-		struct connection *connection = connection_at(outgoing, outgoing->progress.index);
+	const bool barriers = source_does(outgoing, MR_SWITCH_EOS_BARRIER_IN_POSTCOPY);
 
-		if (!connection->open || connection->role == MR_ROLE_MULTIFD)
+	for (; outgoing->progress.index < outgoing->connection_count; outgoing->progress.index++) {
+		const struct connection *connection = connection_at(outgoing, outgoing->progress.index);
+
+		/* Those of multifd stay, unless one that nobody needs any more would break every recovery. */
+		if (!connection->open || (connection->role == MR_ROLE_MULTIFD && (!connection->error || barriers)))
 			continue;
-		connection->open = false;
+		mr_source_close(outgoing, outgoing->progress.index);
 		action->channel = outgoing->progress.index;
 		return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_CLOSE);
 	}
@@ -63,7 +70,7 @@ static enum outcome connect_main(struct mr_outgoing *outgoing, struct source_act
 
 static enum outcome give_up(struct mr_outgoing *outgoing, struct source_actor *actor)
 {
-	connection_at(outgoing, outgoing->connection_count - 1)->open = false;
+	mr_source_close(outgoing, outgoing->connection_count - 1);
 	return mr_source_jump(actor, mr_source_pause);
 }
 
@@ -74,6 +81,7 @@ static enum outcome main_connected(struct mr_outgoing *outgoing, struct source_a
 	if (actor->completion)
 		return give_up(outgoing, actor);
 	outgoing->resumed = false;
+	mr_request_queue_init(&outgoing->queue, source_page(outgoing));
 	mr_source_listen(outgoing);
 	return mr_source_go(actor, connect_early);
 }
@@ -139,7 +147,7 @@ static enum outcome request_next(struct mr_outgoing *outgoing, struct source_act
 
 static bool is_lost(const struct mr_outgoing *outgoing)
 {
-	return outgoing->return_bad || mr_source_is_interrupted(outgoing);
+	return mr_source_is_deaf(outgoing) || mr_source_is_interrupted(outgoing);
 }
 
 static enum outcome wait_for_message(struct source_actor *actor)
@@ -160,7 +168,6 @@ static enum outcome wait_for_bitmaps(struct mr_outgoing *outgoing, struct source
 	outgoing->dirty_count = mr_source_count_dirty(outgoing);
 	mr_source_scan_reset(outgoing);
 	mr_page_saver_reset(&outgoing->saver);
-	mr_request_queue_init(&outgoing->queue, source_page(outgoing));
 	outgoing->last_block[RAM_MAIN] = outgoing->last_block[RAM_PREEMPT] = NO_BLOCK;
 	return mr_source_handlers(outgoing, actor, MR_PHASE_RESUME_PREPARE, resume_prepared);
 }

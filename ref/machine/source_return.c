@@ -5,9 +5,10 @@ static source_phase read_next, taken, request_taken, urgent_page, urgent_sent, p
 
 /* ---- Endings ---- */
 
-static void spoil(struct mr_outgoing *outgoing, enum mr_rule rule, struct mr_text expected, struct mr_text found)
+/* The message at `offset` is not one to go by. */
+static void spoil(struct mr_outgoing *outgoing, uint64_t offset, enum mr_rule rule, struct mr_text expected,
+		  struct mr_text found)
 {
-	const struct mr_decoder *decoder = source_at(outgoing, outgoing->places.decoder);
 	struct mr_finding *error = &outgoing->return_error;
 
 	if (error->rule != MR_NO_RULE)
@@ -16,28 +17,34 @@ static void spoil(struct mr_outgoing *outgoing, enum mr_rule rule, struct mr_tex
 				     .verdict = mr_rule_verdict(rule),
 				     .channel = outgoing->main_channel,
 				     .backward = true,
-				     .offset = decoder->offset};
+				     .offset = offset};
 	memcpy(error->expected, expected.text, sizeof(error->expected));
 	memcpy(error->found, found.text, sizeof(error->found));
 	/* Whoever waits for a message waits in vain. */
 	outgoing->return_bad = true;
+}
+
+/* The reader ends; once it took the whole connection with it. */
+static enum outcome stop_reading(struct mr_outgoing *outgoing)
+{
 	if (source_does(outgoing, MR_SWITCH_RETURN_ERROR_CLOSES))
-		connection_at(outgoing, outgoing->main_channel)->error = FAULT_IO;
+		mr_source_break(outgoing, outgoing->main_channel, FAULT_IO);
+	return ENDED;
 }
 
 /* The connection ended: in postcopy it may come again. */
 static enum outcome lose(struct mr_outgoing *outgoing, struct source_actor *actor)
 {
-	struct connection *main = connection_at(outgoing, outgoing->main_channel);
+	const struct mr_decoder *decoder = source_at(outgoing, outgoing->places.decoder);
+	const struct connection *main = connection_at(outgoing, outgoing->main_channel);
 
 	if (outgoing->in_postcopy && source_does(outgoing, MR_SWITCH_RETURN_ERROR_PAUSES)) {
-		if (!main->error)
-			main->error = main->return_error ? main->return_error : FAULT_IO;
+		mr_source_break(outgoing, outgoing->main_channel, main->return_error);
 		return mr_source_go(actor, parked);
 	}
-	spoil(outgoing, MR_SRC_033, mr_text("SHUT before the connection ends"),
+	spoil(outgoing, decoder->offset, MR_SRC_033, mr_text("SHUT before the connection ends"),
 	      mr_text("the end, error %d", main->return_error));
-	return ENDED;
+	return stop_reading(outgoing);
 }
 
 /* Until the connection is made again: mr_source_listen(). */
@@ -58,8 +65,20 @@ void mr_source_listen(struct mr_outgoing *outgoing)
 	outgoing->returner.alive = true;
 	outgoing->returner.ended = false;
 	outgoing->returner.host_page.open = false;
-	outgoing->return_bad = false;
+	outgoing->return_bad = outgoing->shut_seen = false;
 	outgoing->return_error = (struct mr_finding){0};
+}
+
+void mr_source_stop_listening(struct mr_outgoing *outgoing)
+{
+	outgoing->returner.depth = 0;
+	outgoing->returner.phase = parked;
+	outgoing->returner.host_page.open = false;
+}
+
+bool mr_source_is_deaf(const struct mr_outgoing *outgoing)
+{
+	return outgoing->return_bad || outgoing->shut_seen;
 }
 
 enum outcome mr_source_return_begin(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -140,7 +159,8 @@ static enum mr_rule judge_bitmap(struct mr_outgoing *outgoing, const struct mr_r
 static void follow(struct mr_outgoing *outgoing, uint32_t answers, const struct mr_return_message *message)
 {
 	outgoing->pongs += (answers & MR_ANSWER_PONG) != 0;
-	if (answers & MR_ANSWER_PACKAGE_LOADED)
+	/* Of a package that is not out yet it says nothing. */
+	if ((answers & MR_ANSWER_PACKAGE_LOADED) && outgoing->package_sent)
 		outgoing->package_loaded = outgoing->handed_over = true;
 	if (answers & MR_ANSWER_RESUMED)
 		outgoing->resumed = true;
@@ -181,8 +201,9 @@ static enum mr_rule judge(struct mr_outgoing *outgoing, const struct mr_return_m
 }
 
 static enum outcome take(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
-			 const struct mr_return_message *message)
+			 const struct mr_record *record)
 {
+	const struct mr_return_message *message = &record->message;
 	const uint32_t block = find_block(outgoing, message->block);
 	const bool request = message->type == MR_RETURN_REQ_PAGES || message->type == MR_RETURN_REQ_PAGES_ID;
 	struct mr_refusal why;
@@ -190,7 +211,7 @@ static enum outcome take(struct mr_outgoing *outgoing, struct source_actor *acto
 
 	actor->phase = taken;
 	if (rule != MR_NO_RULE)
-		spoil(outgoing, rule, why.expected, why.found);
+		spoil(outgoing, record->offset, rule, why.expected, why.found);
 	else if (request) {
 		outgoing->asked_block = block;
 		outgoing->asked_start = message->start;
@@ -205,8 +226,8 @@ static enum outcome take(struct mr_outgoing *outgoing, struct source_actor *acto
 static enum outcome taken(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
 	(void)action;
-	if (outgoing->return_bad || outgoing->shut_seen)
-		return ENDED;
+	if (mr_source_is_deaf(outgoing))
+		return stop_reading(outgoing);
 	return mr_source_go(actor, read_next);
 }
 
@@ -224,17 +245,18 @@ static enum outcome read_next(struct mr_outgoing *outgoing, struct source_actor 
 	case MR_RECORD:
 		main->window += record.length;
 		main->length -= record.length;
-		return take(outgoing, actor, action, &record.message);
+		main->taken += record.length;
+		return take(outgoing, actor, action, &record);
 	case MR_MORE:
 		actor->wants.channel = outgoing->main_channel;
 		actor->wants.wanted = decoder->wanted;
 		return mr_source_wait(actor, MR_SOURCE_WAIT_RETURN);
 	case MR_FAILED:
-		if (main->at_end && decoder->error.rule == MR_STR_001)
+		if (main->at_end && decoder->error.rule == MR_STR_026)
 			return lose(outgoing, actor);
-		spoil(outgoing, decoder->error.rule, mr_text("%s", decoder->error.expected),
+		spoil(outgoing, decoder->error.offset, decoder->error.rule, mr_text("%s", decoder->error.expected),
 		      mr_text("%s", decoder->error.found));
-		return ENDED;
+		return stop_reading(outgoing);
 	default:
 		return lose(outgoing, actor);
 	}

@@ -3,17 +3,32 @@
 
 /* ---- Bits ---- */
 
-bool mr_source_clear_dirty(struct mr_outgoing *outgoing, struct source_block *block, uint64_t page)
+static void clear_bit(uint64_t *map, uint64_t bit)
+{
+	map[bit / 64] &= ~((uint64_t)1 << bit % 64);
+}
+
+void mr_source_take_page(struct mr_outgoing *outgoing, struct source_block *block, uint64_t page)
+{
+	clear_bit(dirty_of(outgoing, block), page);
+	if (block->unsent)
+		clear_bit(source_at(outgoing, block->unsent), page);
+	outgoing->dirty_count--;
+}
+
+void mr_source_clear_dirty(struct mr_outgoing *outgoing, struct source_block *block, uint64_t first, uint64_t count)
 {
 	uint64_t *dirty = dirty_of(outgoing, block);
 
-	if (!mr_bitmap_test(dirty, page))
-		return false;
-	mr_bitmap_clear(dirty, page, 1);
-	if (block->unsent)
-		mr_bitmap_clear(source_at(outgoing, block->unsent), page, 1);
-	outgoing->dirty_count--;
-	return true;
+	for (uint64_t at = mr_bitmap_next_set(dirty, first + count, first); at < first + count;) {
+		const uint64_t end = mr_bitmap_next_clear(dirty, first + count, at);
+
+		outgoing->dirty_count -= end - at;
+		mr_bitmap_clear(dirty, at, end - at);
+		if (block->unsent)
+			mr_bitmap_clear(source_at(outgoing, block->unsent), at, end - at);
+		at = mr_bitmap_next_set(dirty, first + count, end);
+	}
 }
 
 uint64_t mr_source_mark_dirty(struct mr_outgoing *outgoing, struct source_block *block, uint64_t first, uint64_t count)
@@ -140,7 +155,7 @@ enum mr_request_turn mr_source_take_request(struct mr_outgoing *outgoing, struct
 void mr_source_open_host_page(struct mr_outgoing *outgoing, struct source_actor *actor, uint32_t block, uint64_t page)
 {
 	const struct source_block *at = source_block_at(outgoing, block);
-	const uint64_t end = (page / at->host_pages + 1) * at->host_pages;
+	const uint64_t end = (page | (at->host_pages - 1)) + 1; /* their number is a power of two */
 
 	actor->host_page = (struct host_page){
 		.block = block,

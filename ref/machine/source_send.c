@@ -129,10 +129,20 @@ enum outcome mr_source_connect(struct mr_outgoing *outgoing, struct source_actor
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_CONNECT);
 }
 
-bool mr_source_is_broken(const struct mr_outgoing *outgoing)
+void mr_source_break(struct mr_outgoing *outgoing, uint32_t channel, int error)
 {
-	for (uint32_t i = 0; i < outgoing->connection_count; i++)
-		if (connection_at(outgoing, i)->open && connection_at(outgoing, i)->error)
-			return true;
-	return outgoing->multifd_failed;
+	struct connection *connection = connection_at(outgoing, channel);
+
+	if (connection->error)
+		return;
+	connection->error = error ? error : FAULT_IO;
+	outgoing->broken += connection->open;
+}
+
+void mr_source_close(struct mr_outgoing *outgoing, uint32_t channel)
+{
+	struct connection *connection = connection_at(outgoing, channel);
+
+	outgoing->broken -= connection->open && connection->error;
+	connection->open = false;
 }

@@ -38,6 +38,7 @@ static bool is_connected(struct mr_outgoing *outgoing, const struct source_actor
 	if (actor->completion == 0)
 		return true;
 	mr_source_blame(outgoing, MR_SRC_030, mr_text("a connection"), mr_text("error %d", actor->completion));
+	mr_source_close(outgoing, outgoing->connection_count - 1);
 	return false;
 }
 

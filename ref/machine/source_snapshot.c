@@ -1,8 +1,8 @@
 /* source_snapshot.c: a background snapshot: devices as they are now, then RAM as it was, while the guest goes on. */
 #include "source.h"
 
-static source_phase devices, devices_saved, describe, described, protect, start_guest, turn, rounds, round_done,
-	send_devices;
+static source_phase devices, devices_saved, describe, described, describe_text, protect, start_guest, turn, rounds,
+	round_done, send_devices;
 
 enum outcome mr_source_snapshot(struct mr_outgoing *outgoing, struct source_actor *actor,
 				struct mr_source_action *action)
@@ -47,12 +47,18 @@ static enum outcome described(struct mr_outgoing *outgoing, struct source_actor 
 	const uint8_t head[5] = {TYPE_DESCRIPTION, (uint8_t)(text.length >> 24), (uint8_t)(text.length >> 16),
 				 (uint8_t)(text.length >> 8), (uint8_t)text.length};
 
-	actor->phase = protect;
 	outgoing->progress.index = 0;
-	if (text.length == 0 || text.length > MR_DESCRIPTION_MAX)
+	actor->phase = text.length == 0 || text.length > MR_DESCRIPTION_MAX ? protect : describe_text;
+	if (actor->phase == protect)
 		return ON;
-	mr_source_emit_body(outgoing, actor, action, MR_VMDESCRIPTION, (struct mr_bytes){head, sizeof(head)});
-	return mr_source_emit_body(outgoing, actor, action, MR_VMDESCRIPTION, text);
+	return mr_source_emit_body(outgoing, actor, action, MR_VMDESCRIPTION, (struct mr_bytes){head, sizeof(head)});
+}
+
+static enum outcome describe_text(struct mr_outgoing *outgoing, struct source_actor *actor,
+				  struct mr_source_action *action)
+{
+	actor->phase = protect;
+	return mr_source_emit_body(outgoing, actor, action, MR_VMDESCRIPTION, outgoing->body);
 }
 
 static enum outcome protect(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
@@ -87,6 +93,9 @@ static enum outcome turn(struct mr_outgoing *outgoing, struct source_actor *acto
 	(void)action;
 	if (mr_source_is_interrupted(outgoing))
 		return mr_source_interrupt(outgoing, actor);
+	mr_source_open_window(outgoing);
+	if (mr_source_rate_exceeded(outgoing) && outgoing->dirty_count)
+		return mr_source_wait_for_window(outgoing, actor);
 	return mr_source_go(actor, outgoing->dirty_count ? rounds : send_devices);
 }
 

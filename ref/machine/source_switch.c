@@ -38,6 +38,8 @@ static enum outcome connect_preempt(struct mr_outgoing *outgoing, struct source_
 	if (mr_source_is_interrupted(outgoing))
 		return mr_source_interrupt(outgoing, actor);
 	if (outgoing->pongs == 0) {
+		if (mr_source_is_deaf(outgoing))
+			return mr_source_fail(outgoing, actor);
 		actor->wants.actor = MR_SOURCE_RETURN;
 		return mr_source_wait(actor, MR_SOURCE_WAIT_MESSAGE);
 	}
@@ -50,6 +52,7 @@ static enum outcome preempt_connected(struct mr_outgoing *outgoing, struct sourc
 	(void)action;
 	if (actor->completion == 0)
 		return mr_source_go(actor, show_postcopy);
+	mr_source_close(outgoing, outgoing->connection_count - 1);
 	mr_source_blame(outgoing, MR_SRC_030, mr_text("a preempt channel"), mr_text("error %d", actor->completion));
 	return mr_source_fail(outgoing, actor);
 }
@@ -58,7 +61,8 @@ static enum outcome show_postcopy(struct mr_outgoing *outgoing, struct source_ac
 				  struct mr_source_action *action)
 {
 	actor->phase = stop;
-	if (source_does(outgoing, MR_SWITCH_SOURCE_POSTCOPY_LATE))
+	/* A source that waits for the operator shows pre-switchover first. */
+	if (source_does(outgoing, MR_SWITCH_SOURCE_POSTCOPY_LATE) || mr_source_pauses(outgoing))
 		return ON;
 	outgoing->urgent_served = true;
 	return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_POSTCOPY_ACTIVE);
@@ -168,7 +172,8 @@ static enum outcome ping_discarded(struct mr_outgoing *outgoing, struct source_a
 				   struct mr_source_action *action)
 {
 	outgoing->in_postcopy = true;
-	if (source_does(outgoing, MR_SWITCH_SCAN_RESTARTS_AT_SWITCH))
+	if (source_does(outgoing, MR_SWITCH_SCAN_RESTARTS_AT_SWITCH) ||
+	    outgoing->config.host_page_size != source_page(outgoing))
 		mr_source_scan_reset(outgoing);
 	outgoing->last_block[RAM_MAIN] = outgoing->last_block[RAM_PREEMPT] = NO_BLOCK;
 	actor->phase = package_listen;
@@ -233,7 +238,6 @@ static enum outcome packaged(struct mr_outgoing *outgoing, struct source_actor *
 	};
 
 	outgoing->in_package = false;
-	outgoing->handed_over = !source_does(outgoing, MR_SWITCH_STATUS_POSTCOPY_DEVICE);
 	actor->phase = package_blob;
 	return mr_source_emit(outgoing, actor, action, &record);
 }
@@ -243,6 +247,11 @@ static enum outcome package_blob(struct mr_outgoing *outgoing, struct source_act
 {
 	const struct mr_bytes package = {source_at(outgoing, outgoing->places.package), outgoing->package_length};
 
+	/* The last chance to keep the guest. */
+	if (mr_source_is_interrupted(outgoing))
+		return mr_source_interrupt(outgoing, actor);
+	outgoing->package_sent = true;
+	outgoing->handed_over = !source_does(outgoing, MR_SWITCH_STATUS_POSTCOPY_DEVICE);
 	actor->phase = ping_listening;
 	return mr_source_emit_body(outgoing, actor, action, MR_OPAQUE, package);
 }
@@ -257,8 +266,6 @@ static enum outcome ping_listening(struct mr_outgoing *outgoing, struct source_a
 static enum outcome show_active(struct mr_outgoing *outgoing, struct source_actor *actor,
 				struct mr_source_action *action)
 {
-	const bool waits = source_does(outgoing, MR_SWITCH_STATUS_POSTCOPY_DEVICE) && !outgoing->package_loaded;
-
 	actor->phase = mr_source_turn;
 	outgoing->switching = false;
 	outgoing->urgent_served = true;
@@ -268,5 +275,7 @@ static enum outcome show_active(struct mr_outgoing *outgoing, struct source_acto
 	if (!source_does(outgoing, MR_SWITCH_SOURCE_POSTCOPY_LATE))
 		return ON;
 	return mr_source_set_status(outgoing, actor, action,
-				    waits ? MR_SOURCE_STATUS_POSTCOPY_DEVICE : MR_SOURCE_STATUS_POSTCOPY_ACTIVE);
+				    source_does(outgoing, MR_SWITCH_STATUS_POSTCOPY_DEVICE)
+					    ? MR_SOURCE_STATUS_POSTCOPY_DEVICE
+					    : MR_SOURCE_STATUS_POSTCOPY_ACTIVE);
 }

@@ -76,6 +76,26 @@ static inline uint64_t mr_get_be64(const uint8_t *at)
 	return (uint64_t)mr_get_be32(at) << 32 | mr_get_be32(at + 4);
 }
 
+static inline void mr_put_be16(uint8_t *at, uint16_t value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
+
+static inline void mr_put_be32(uint8_t *at, uint32_t value)
+{
+	at[0] = (uint8_t)(value >> 24);
+	at[1] = (uint8_t)(value >> 16);
+	at[2] = (uint8_t)(value >> 8);
+	at[3] = (uint8_t)value;
+}
+
+static inline void mr_put_be64(uint8_t *at, uint64_t value)
+{
+	mr_put_be32(at, (uint32_t)(value >> 32));
+	mr_put_be32(at + 4, (uint32_t)value);
+}
+
 static inline uint8_t mr_read_u8(struct mr_cursor *cursor)
 {
 	const uint8_t *at = mr_take(cursor, 1);

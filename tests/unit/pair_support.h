@@ -37,7 +37,10 @@ struct pair_setup {
 	bool switches;           /* the operator asks for postcopy at some time */
 	bool strict;             /* of the destination */
 	bool pause_before_switchover, release_ram, auto_converge, quiet; /* quiet: the guest does not write */
-	unsigned cuts; /* connections are cut so often in postcopy, at any byte */
+	unsigned cuts;      /* connections are cut so often in postcopy, at any byte */
+	const char *unlike; /* a compatibility property that only one side has on; NULL: none */
+	bool unlike_source; /* it is the source */
+	uint32_t room;      /* bytes that a connection holds before its sender has to wait; 0: any number */
 	uint64_t seed;
 };
 
@@ -71,7 +74,7 @@ struct pair {
 	uint8_t *temporary[2];
 	void *method_states[4];
 	uint64_t now;
-	unsigned cuts_left, writes;
+	unsigned cuts_left, tries_left, writes;
 	unsigned devices_loaded, placed_twice, discards, faults, requests, packets;
 	bool source_finished, source_failed, source_paused, destination_finished, destination_failed;
 	struct mr_finding source_error;
@@ -88,8 +91,12 @@ enum mr_step pair_step_source(struct pair *pair, unsigned actor);
 enum mr_step pair_step_destination(struct pair *pair, unsigned actor);
 /* Steps until both ends are through; false if nothing happens for long. */
 bool pair_run(struct pair *pair);
+/* Everybody goes on as long as anybody can, and the guest writes no more; true if both ends are through then. */
+bool pair_settle(struct pair *pair);
 /* Everything that was sent has arrived. */
 void pair_deliver(struct pair *pair);
+/* The first page that is not at the destination as it was at the source when that stopped; false: none. */
+bool pair_differs(const struct pair *pair, uint32_t *block, uint64_t *page);
 /* Both finished, and the destination's memory is the source's at the time it stopped. */
 void expect_migrated(const struct pair *pair);
 /* The worst verdict of the checker over all forward streams; `findings` gets a line for each. */
