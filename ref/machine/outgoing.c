@@ -505,6 +505,8 @@ bool mr_outgoing_complete(struct mr_outgoing *outgoing, unsigned actor, int resu
 		return false;
 	which->asked = false;
 	which->completion = result;
+	if (actor == MR_SOURCE_MIGRATION && outgoing->connecting)
+		mr_source_connected(outgoing, result);
 	return true;
 }
 

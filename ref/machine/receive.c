@@ -114,7 +114,7 @@ static enum outcome take_packet(struct mr_incoming *incoming, uint32_t index, co
 	const bool sync = record->packet.flags & MR_MULTIFD_FLAG_SYNC;
 
 	receiver->packet = record->packet;
-	/* Releases up to 8.2 do not look there: such pages keep what they held (MFR-004). */
+	/* Releases up to 8.2 do not look there: such pages keep what they held (MFR-005). */
 	if (!incoming->config.strict && !does(incoming, MR_SWITCH_PACKET_ZERO_PAGES))
 		receiver->packet.zero_pages = 0;
 	receiver->block = record->packet.block == UINT32_MAX ? NO_BLOCK : mr_own_block(incoming, record->packet.block);

@@ -148,7 +148,9 @@ struct mr_outgoing {
 	bool resumed;        /* RESUME_ACK */
 	bool recovering;     /* bitmaps are awaited */
 	bool logging;        /* the guest's writes are logged */
+	bool connecting;     /* the last connection is being made */
 	bool multifd_failed; /* a method could not make a payload */
+	bool woken;          /* a request came since that was last looked at */
 	bool has_return_path;
 	bool return_bad; /* nothing more is read there */
 	bool failed;
@@ -321,10 +323,12 @@ enum outcome mr_source_emit_body(struct mr_outgoing *outgoing, struct source_act
 				 struct mr_source_action *action, enum mr_kind kind, struct mr_bytes body);
 enum outcome mr_source_command(struct mr_outgoing *outgoing, struct source_actor *actor,
 			       struct mr_source_action *action, enum mr_command_number number, uint32_t value);
-/* Opens the connection of a role, then goes on with `then`. */
+/* Opens the connection of a role, then goes on with `then`; actor->completion says whether it was made. */
 enum outcome mr_source_connect(struct mr_outgoing *outgoing, struct source_actor *actor,
 			       struct mr_source_action *action, enum mr_role role, uint32_t multifd,
 			       source_phase *then);
+/* It was made, or it was not. */
+void mr_source_connected(struct mr_outgoing *outgoing, int error);
 /* A connection is of no use any more; 0: for no reason that is known. The first error counts. */
 void mr_source_break(struct mr_outgoing *outgoing, uint32_t channel, int error);
 /* It is given up. */
@@ -414,9 +418,8 @@ source_phase mr_source_snapshot;
 
 /* source_end.c */
 source_phase mr_source_finish, mr_source_failing;
-/* The migration fails, for the reason remembered; in postcopy it pauses if the release can and it was a connection. */
+/* The migration fails, for the reason remembered; who may have given the guest away pauses, if the release can. */
 enum outcome mr_source_fail(struct mr_outgoing *outgoing, struct source_actor *actor);
 /* What an interruption leads to: a failure, or a pause. */
-enum outcome mr_source_interrupt(struct mr_outgoing *outgoing, struct source_actor *actor);
 
 #endif

@@ -30,15 +30,7 @@ static void blame_connection(struct mr_outgoing *outgoing)
 						mr_role_name(connection_at(outgoing, i)->role), i));
 }
 
-enum outcome mr_source_interrupt(struct mr_outgoing *outgoing, struct source_actor *actor)
-{
-	outgoing->in_package = false;
-	if (may_pause(outgoing))
-		return mr_source_jump(actor, mr_source_pause);
-	return mr_source_fail(outgoing, actor);
-}
-
-enum outcome mr_source_fail(struct mr_outgoing *outgoing, struct source_actor *actor)
+static enum outcome fail_for_good(struct mr_outgoing *outgoing, struct source_actor *actor)
 {
 	outgoing->in_package = false;
 	if (outgoing->cancel_asked)
@@ -47,6 +39,13 @@ enum outcome mr_source_fail(struct mr_outgoing *outgoing, struct source_actor *a
 	if (outgoing->error.rule == MR_NO_RULE)
 		mr_source_blame(outgoing, MR_SRC_030, mr_text("a section that is written"), mr_text("a failure"));
 	return mr_source_jump(actor, mr_source_failing);
+}
+
+enum outcome mr_source_fail(struct mr_outgoing *outgoing, struct source_actor *actor)
+{
+	if (may_pause(outgoing))
+		return mr_source_jump(actor, mr_source_pause);
+	return fail_for_good(outgoing, actor);
 }
 
 enum outcome mr_source_failing(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -81,9 +80,9 @@ static enum outcome wait_for_shut(struct mr_outgoing *outgoing, struct source_ac
 				  struct mr_source_action *action)
 {
 	if (outgoing->return_bad)
-		return mr_source_fail(outgoing, actor);
+		return fail_for_good(outgoing, actor);
 	if (mr_source_is_interrupted(outgoing) && !outgoing->shut_seen)
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	/* SHUT may stand behind more requests than may wait. */
 	if (mr_source_drop_request(outgoing, actor, action) == ACTED)
 		return ACTED;

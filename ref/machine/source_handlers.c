@@ -175,8 +175,7 @@ static enum outcome call_next(struct mr_outgoing *outgoing, struct source_actor 
 
 	if (mr_source_is_broken(outgoing) && outgoing->sequence.phase != MR_PHASE_SAVE_CLEANUP)
 		return mr_source_return(actor, 1);
-	outgoing->sequence.rate_exceeded =
-		outgoing->sequence.phase == MR_PHASE_ITERATE && mr_source_rate_exceeded(outgoing);
+	outgoing->sequence.rate_exceeded = mr_source_rate_exceeded(outgoing);
 	if (!mr_sequence_next(&outgoing->sequence, &call))
 		return call_over(outgoing, actor);
 	if (call.section) {

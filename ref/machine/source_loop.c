@@ -60,10 +60,13 @@ static void measure(struct mr_outgoing *outgoing)
 
 static source_phase ask_pending, pending_known, rounds, round_done;
 
-static bool is_urgent(const struct mr_outgoing *outgoing)
+/* A request wakes the thread. It looks around, but begins no section before the window is over. */
+static bool is_woken(struct mr_outgoing *outgoing)
 {
-	return outgoing->in_postcopy && outgoing->queue.count &&
-	       source_does(outgoing, MR_SWITCH_REQUEST_OVERRIDES_RATE);
+	const bool woken = outgoing->woken;
+
+	outgoing->woken = false;
+	return woken && source_does(outgoing, MR_SWITCH_REQUEST_OVERRIDES_RATE);
 }
 
 bool mr_source_is_committed(const struct mr_outgoing *outgoing)
@@ -81,10 +84,10 @@ enum outcome mr_source_commit(struct mr_outgoing *outgoing, struct source_actor 
 enum outcome mr_source_turn(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	mr_source_open_window(outgoing);
 	measure(outgoing);
-	if (mr_source_rate_exceeded(outgoing) && !is_urgent(outgoing))
+	if (mr_source_rate_exceeded(outgoing) && !is_woken(outgoing))
 		return mr_source_wait_for_window(outgoing, actor);
 	if (mr_source_is_committed(outgoing))
 		return mr_source_commit(outgoing, actor, action, mr_source_turn);
@@ -137,7 +140,7 @@ static enum outcome pending_known(struct mr_outgoing *outgoing, struct source_ac
 
 	(void)action;
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	outgoing->turn.pending = outgoing->sequence.pending;
 	outgoing->turn.threshold = outgoing->pace.threshold;
 	canonical = mr_turn(&outgoing->profile, &outgoing->turn);
@@ -194,7 +197,7 @@ static enum outcome wait_for_continue(struct mr_outgoing *outgoing, struct sourc
 				      struct mr_source_action *action)
 {
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	if (!outgoing->continue_asked)
 		return mr_source_wait(actor, MR_SOURCE_WAIT_OPERATOR);
 	actor->phase = start_switchover;
@@ -219,7 +222,7 @@ static enum outcome start_switchover(struct mr_outgoing *outgoing, struct source
 {
 	actor->phase = switchover_started;
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	if (!source_does(outgoing, MR_SWITCH_COMMAND_SWITCHOVER_START) || source_has(outgoing, MR_CAPABILITY_COLO))
 		return ON;
 	return mr_source_command(outgoing, actor, action, MR_COMMAND_SWITCHOVER_START, 0);
@@ -242,7 +245,7 @@ static enum outcome wait_for_package(struct mr_outgoing *outgoing, struct source
 				     struct mr_source_action *action)
 {
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	if (mr_source_is_committed(outgoing))
 		return mr_source_commit(outgoing, actor, action, complete_sections);
 	if (outgoing->status != MR_SOURCE_STATUS_POSTCOPY_DEVICE)
@@ -295,9 +298,7 @@ static enum outcome complete_devices(struct mr_outgoing *outgoing, struct source
 				     struct mr_source_action *action)
 {
 	(void)action;
-	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
-	if (actor->answer)
+	if (actor->answer || mr_source_is_interrupted(outgoing))
 		return mr_source_fail(outgoing, actor);
 	if (outgoing->in_postcopy)
 		return mr_source_go(actor, complete_eof);
@@ -309,9 +310,7 @@ static enum outcome complete_eof(struct mr_outgoing *outgoing, struct source_act
 {
 	const struct mr_record record = {.kind = MR_EOF};
 
-	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
-	if (actor->answer)
+	if (actor->answer || mr_source_is_interrupted(outgoing))
 		return mr_source_fail(outgoing, actor);
 	actor->phase = outgoing->in_postcopy ? mr_source_finish : complete_description;
 	return mr_source_emit(outgoing, actor, action, &record);

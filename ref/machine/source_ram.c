@@ -376,7 +376,8 @@ static bool breaks_here(struct mr_outgoing *outgoing, const struct source_actor 
 	const struct host_page *page = &actor->host_page;
 	const bool may = outgoing->in_postcopy && outgoing->preempt_channel != NO_CONNECTION &&
 			 page->channel == RAM_MAIN && page->sent && actor->number == MR_SOURCE_MIGRATION &&
-			 source_does(outgoing, MR_SWITCH_PREEMPT_BREAK_HUGE) && outgoing->queue.count;
+			 source_does(outgoing, MR_SWITCH_PREEMPT_BREAK_HUGE) &&
+			 mr_request_queue_waits(&outgoing->queue);
 
 	return may && mr_source_choose(outgoing, MR_CHOICE_BREAK_HUGE, 1, 1);
 }
@@ -422,21 +423,22 @@ static bool is_urgent_by_scan(const struct mr_outgoing *outgoing)
 	       source_does(outgoing, MR_SWITCH_PREEMPT_SHARED_NAME);
 }
 
-/* A request for the huge page that was interrupted lets that go on where it was. */
+/* A request for the huge page that was interrupted, just now or before other requests, lets that go on where it was. */
 static void open_requested(struct mr_outgoing *outgoing, struct source_actor *actor, uint32_t block, uint64_t page)
 {
-	const struct host_page broken = actor->host_page;
+	struct host_page *broken = &outgoing->broken_page;
 
+	if (actor->host_page.open && actor->host_page.channel == RAM_MAIN)
+		*broken = actor->host_page;
 	mr_source_open_host_page(outgoing, actor, block, page);
 	actor->host_page.requested = true;
 	if (!is_urgent_by_scan(outgoing))
 		return;
-	if (broken.open && broken.channel == RAM_MAIN && broken.block == block && page < broken.end &&
-	    page >= broken.end - source_block_at(outgoing, block)->host_pages)
-		return;
-	actor->host_page.channel = RAM_PREEMPT;
-	if (broken.open && broken.channel == RAM_MAIN)
-		outgoing->broken_page = broken;
+	if (broken->open && broken->block == block && page < broken->end &&
+	    page >= broken->end - source_block_at(outgoing, block)->host_pages)
+		broken->open = false;
+	else
+		actor->host_page.channel = RAM_PREEMPT;
 }
 
 /* The huge page that was interrupted goes on once nothing is urgent any more. */
@@ -552,7 +554,7 @@ static bool is_slice_over(const struct mr_outgoing *outgoing)
 	const struct progress *progress = &outgoing->progress;
 	const uint64_t milliseconds = (outgoing->time - progress->began) / 1000000;
 	const bool looks = progress->passes && (progress->passes - 1) % SLICE_PASSES == 0;
-	const bool urgent = outgoing->in_postcopy && outgoing->queue.count &&
+	const bool urgent = outgoing->in_postcopy && mr_request_queue_waits(&outgoing->queue) &&
 			    source_does(outgoing, MR_SWITCH_REQUEST_OVERRIDES_RATE);
 
 	return (looks && milliseconds > SLICE_TIME) || (!urgent && mr_source_rate_exceeded(outgoing));

@@ -50,7 +50,7 @@ static enum outcome wait_for_operator(struct mr_outgoing *outgoing, struct sourc
 				      struct mr_source_action *action)
 {
 	if (outgoing->cancel_asked)
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	if (!outgoing->recover_asked)
 		return mr_source_wait(actor, MR_SOURCE_WAIT_OPERATOR);
 	outgoing->recover_asked = false;
@@ -68,18 +68,12 @@ static enum outcome connect_main(struct mr_outgoing *outgoing, struct source_act
 	return mr_source_connect(outgoing, actor, action, MR_ROLE_RECOVERY, 0, main_connected);
 }
 
-static enum outcome give_up(struct mr_outgoing *outgoing, struct source_actor *actor)
-{
-	mr_source_close(outgoing, outgoing->connection_count - 1);
-	return mr_source_jump(actor, mr_source_pause);
-}
-
 static enum outcome main_connected(struct mr_outgoing *outgoing, struct source_actor *actor,
 				   struct mr_source_action *action)
 {
 	(void)action;
 	if (actor->completion)
-		return give_up(outgoing, actor);
+		return mr_source_jump(actor, mr_source_pause);
 	outgoing->resumed = false;
 	mr_request_queue_init(&outgoing->queue, source_page(outgoing));
 	mr_source_listen(outgoing);
@@ -99,7 +93,7 @@ static enum outcome show_recover(struct mr_outgoing *outgoing, struct source_act
 				 struct mr_source_action *action)
 {
 	if (actor->completion)
-		return give_up(outgoing, actor);
+		return mr_source_jump(actor, mr_source_pause);
 	actor->phase = resume_handlers;
 	return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_POSTCOPY_RECOVER);
 }
@@ -196,7 +190,7 @@ static enum outcome send_resume(struct mr_outgoing *outgoing, struct source_acto
 				struct mr_source_action *action)
 {
 	if (actor->completion)
-		return give_up(outgoing, actor);
+		return mr_source_jump(actor, mr_source_pause);
 	actor->phase = wait_for_ack;
 	return mr_source_command(outgoing, actor, action, MR_COMMAND_POSTCOPY_RESUME, 0);
 }

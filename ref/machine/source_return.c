@@ -58,8 +58,13 @@ static enum outcome parked(struct mr_outgoing *outgoing, struct source_actor *ac
 void mr_source_listen(struct mr_outgoing *outgoing)
 {
 	struct mr_decoder *decoder = source_at(outgoing, outgoing->places.decoder);
+	const bool requested = decoder->requested;
+	const uint32_t block = decoder->requested_block;
 
 	mr_decoder_init(decoder, source_at(outgoing, outgoing->places.session), MR_ROLE_RETURN, outgoing->main_channel);
+	/* The block that was named last is remembered from one connection to the next. */
+	decoder->requested = requested;
+	decoder->requested_block = block;
 	outgoing->returner.depth = 0;
 	outgoing->returner.phase = read_next;
 	outgoing->returner.alive = true;
@@ -116,6 +121,7 @@ static const struct mr_answering_block *answering(const struct mr_outgoing *outg
 static bool is_urgent(const struct mr_outgoing *outgoing)
 {
 	return outgoing->urgent_served && outgoing->preempt_channel != NO_CONNECTION &&
+	       connection_at(outgoing, outgoing->preempt_channel)->open &&
 	       source_does(outgoing, MR_SWITCH_URGENT_BY_RETURN);
 }
 
@@ -285,6 +291,7 @@ static enum outcome request_taken(struct mr_outgoing *outgoing, struct source_ac
 		return mr_source_go(actor, urgent_page);
 	/* There is room: nothing else fills the queue since it was looked at. */
 	mr_request_queue_push(&outgoing->queue, outgoing->asked_block, outgoing->asked_start, outgoing->asked_length);
+	outgoing->woken = true;
 	return mr_source_go(actor, read_next);
 }
 

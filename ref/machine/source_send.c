@@ -115,8 +115,9 @@ enum outcome mr_source_connect(struct mr_outgoing *outgoing, struct source_actor
 		return mr_source_fail(outgoing, actor);
 	}
 	connection = connection_at(outgoing, outgoing->connection_count);
-	*connection = (struct connection){.open = true, .role = role};
+	*connection = (struct connection){.role = role};
 	action->connect.channel = outgoing->connection_count++;
+	outgoing->connecting = true;
 	action->connect.role = role;
 	action->connect.multifd = multifd;
 	if (role == MR_ROLE_MULTIFD)
@@ -127,6 +128,15 @@ enum outcome mr_source_connect(struct mr_outgoing *outgoing, struct source_actor
 		outgoing->main_channel = action->connect.channel;
 	actor->phase = then;
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_CONNECT);
+}
+
+void mr_source_connected(struct mr_outgoing *outgoing, int error)
+{
+	struct connection *connection = connection_at(outgoing, outgoing->connection_count - 1);
+
+	outgoing->connecting = false;
+	connection->open = error == 0;
+	outgoing->broken += connection->open && connection->error;
 }
 
 void mr_source_break(struct mr_outgoing *outgoing, uint32_t channel, int error)

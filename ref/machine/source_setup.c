@@ -38,7 +38,6 @@ static bool is_connected(struct mr_outgoing *outgoing, const struct source_actor
 	if (actor->completion == 0)
 		return true;
 	mr_source_blame(outgoing, MR_SRC_030, mr_text("a connection"), mr_text("error %d", actor->completion));
-	mr_source_close(outgoing, outgoing->connection_count - 1);
 	return false;
 }
 
@@ -246,9 +245,7 @@ static enum outcome unplug(struct mr_outgoing *outgoing, struct source_actor *ac
 static enum outcome set_up_done(struct mr_outgoing *outgoing, struct source_actor *actor,
 				struct mr_source_action *action)
 {
-	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
-	if (actor->answer)
+	if (actor->answer || mr_source_is_interrupted(outgoing))
 		return mr_source_fail(outgoing, actor);
 	if (!outgoing->config.unplug_first || !source_does(outgoing, MR_SWITCH_SOURCE_WAIT_UNPLUG))
 		return mr_source_go(actor, begin_loop);

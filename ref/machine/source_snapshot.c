@@ -92,7 +92,7 @@ static enum outcome turn(struct mr_outgoing *outgoing, struct source_actor *acto
 {
 	(void)action;
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	mr_source_open_window(outgoing);
 	if (mr_source_rate_exceeded(outgoing) && outgoing->dirty_count)
 		return mr_source_wait_for_window(outgoing, actor);

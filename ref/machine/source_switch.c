@@ -22,9 +22,7 @@ enum outcome mr_source_switch(struct mr_outgoing *outgoing, struct source_actor 
 static enum outcome prepared(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
 	(void)action;
-	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
-	if (actor->answer)
+	if (actor->answer || mr_source_is_interrupted(outgoing))
 		return mr_source_fail(outgoing, actor);
 	if (!has_preempt(outgoing) || outgoing->preempt_channel != NO_CONNECTION)
 		return mr_source_go(actor, show_postcopy);
@@ -36,7 +34,7 @@ static enum outcome connect_preempt(struct mr_outgoing *outgoing, struct source_
 				    struct mr_source_action *action)
 {
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	if (outgoing->pongs == 0) {
 		if (mr_source_is_deaf(outgoing))
 			return mr_source_fail(outgoing, actor);
@@ -52,7 +50,6 @@ static enum outcome preempt_connected(struct mr_outgoing *outgoing, struct sourc
 	(void)action;
 	if (actor->completion == 0)
 		return mr_source_go(actor, show_postcopy);
-	mr_source_close(outgoing, outgoing->connection_count - 1);
 	mr_source_blame(outgoing, MR_SRC_030, mr_text("a preempt channel"), mr_text("error %d", actor->completion));
 	return mr_source_fail(outgoing, actor);
 }
@@ -86,9 +83,7 @@ static enum outcome stopped(struct mr_outgoing *outgoing, struct source_actor *a
 static enum outcome completed(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
 	(void)action;
-	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
-	if (actor->answer)
+	if (actor->answer || mr_source_is_interrupted(outgoing))
 		return mr_source_fail(outgoing, actor);
 	return mr_source_call(actor, mr_source_sync, fetched);
 }
@@ -202,11 +197,8 @@ static enum outcome package_devices(struct mr_outgoing *outgoing, struct source_
 static enum outcome package_ping(struct mr_outgoing *outgoing, struct source_actor *actor,
 				 struct mr_source_action *action)
 {
-	if (actor->answer || mr_source_is_interrupted(outgoing)) {
-		outgoing->in_package = false;
-		return mr_source_is_interrupted(outgoing) ? mr_source_interrupt(outgoing, actor)
-							  : mr_source_fail(outgoing, actor);
-	}
+	if (actor->answer || mr_source_is_interrupted(outgoing))
+		return mr_source_fail(outgoing, actor);
 	actor->phase = package_loaded_ping;
 	return mr_source_command(outgoing, actor, action, MR_COMMAND_PING, PING_DEVICES);
 }
@@ -249,7 +241,7 @@ static enum outcome package_blob(struct mr_outgoing *outgoing, struct source_act
 
 	/* The last chance to keep the guest. */
 	if (mr_source_is_interrupted(outgoing))
-		return mr_source_interrupt(outgoing, actor);
+		return mr_source_fail(outgoing, actor);
 	outgoing->package_sent = true;
 	outgoing->handed_over = !source_does(outgoing, MR_SWITCH_STATUS_POSTCOPY_DEVICE);
 	actor->phase = ping_listening;

@@ -89,6 +89,13 @@ bool mr_request_queue_push(struct mr_request_queue *queue, uint32_t block, uint6
 	return true;
 }
 
+bool mr_request_queue_waits(const struct mr_request_queue *queue)
+{
+	const struct mr_page_request *first = &queue->ring[queue->first];
+
+	return queue->count > 1 || (queue->count == 1 && first->page < first->end);
+}
+
 enum mr_request_turn mr_request_queue_next(struct mr_request_queue *queue, mr_next_dirty *next_dirty, void *argument,
 					   struct mr_page_request *request, uint64_t *page)
 {

@@ -61,6 +61,8 @@ typedef uint64_t mr_next_dirty(void *argument, uint32_t block, uint64_t page, ui
 void mr_request_queue_init(struct mr_request_queue *queue, uint32_t target_page_size);
 /* Takes a request that was judged good. False if the queue is full (SRC-029). */
 bool mr_request_queue_push(struct mr_request_queue *queue, uint32_t block, uint64_t start, uint64_t length);
+/* Whether there is a page among them that was not looked at yet. */
+bool mr_request_queue_waits(const struct mr_request_queue *queue);
 /*
  * What the first request asks for now. Its clean pages are passed over, never to be looked at again. `request` is a
  * copy; for PAGE, `*page` is the target page. Each request ends by one OVER.

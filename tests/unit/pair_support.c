@@ -214,6 +214,7 @@ static void start_source(struct pair *pair)
 		.method_level = INT32_MIN,
 		.zero_detection = setup->zero_detection,
 		.downtime_limit = 1,
+		.connections_max = PAIR_CONNECTIONS,
 		.memory = {pair, read_page},
 	};
 	size = mr_outgoing_size(config, error);
@@ -275,7 +276,7 @@ struct pair *pair_new(const struct pair_setup *setup)
 	pair->setup = *setup;
 	pair->random.state = setup->seed * 2654435761u + 1;
 	pair->cuts_left = setup->cuts;
-	pair->tries_left = setup->cuts;
+	pair->tries_left = setup->cuts + 2; /* some fail by themselves: a request may come too early (REC-011) */
 	pair->description =
 		mr_description_new((struct mr_bytes){(const uint8_t *)description, strlen(description)}, error);
 	if (!pair->description)
@@ -714,6 +715,16 @@ static void take_finding(void *argument, const struct mr_finding *finding)
 		judgement->worst = finding->verdict;
 }
 
+/* Broken by chance, or given up for the connection after it. */
+static bool is_cut(const struct pair *pair, unsigned index)
+{
+	bool again = false;
+
+	for (unsigned i = index + 1; i < pair->connection_count; i++)
+		again |= pair->connections[i].role == MR_ROLE_RECOVERY;
+	return pair->connections[index].cut || (again && pair->connections[index].role != MR_ROLE_MULTIFD);
+}
+
 static void check_channel(struct mr_checker *checker, struct mr_session *session, const struct pair *pair,
 			  unsigned index, struct judgement *judgement)
 {
@@ -725,14 +736,14 @@ static void check_channel(struct mr_checker *checker, struct mr_session *session
 	struct mr_record record;
 
 	mr_decoder_init(decoder, session, connection->role, index);
-	while ((result = mr_decode(decoder, window, length, !connection->cut, &record)) == MR_RECORD) {
+	while ((result = mr_decode(decoder, window, length, !is_cut(pair, index), &record)) == MR_RECORD) {
 		mr_checker_record(checker, decoder, &record);
 		window += record.length;
 		length -= record.length;
 	}
 	if (result == MR_FAILED)
 		take_finding(judgement, &decoder->error);
-	mr_checker_channel_end(checker, decoder, connection->cut);
+	mr_checker_channel_end(checker, decoder, is_cut(pair, index));
 	free(decoder);
 }
 

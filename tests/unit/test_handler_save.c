@@ -396,6 +396,9 @@ static void turns(void **state)
 		{"8.1", 99, 0, "e", MR_TURN_ITERATE},
 		{"8.1", 0, 900, "ue", MR_TURN_ITERATE},
 		{"8.1", 0, 900, "uea", MR_TURN_POSTCOPY},
+		{"9.2", 0, 900, "ua", MR_TURN_POSTCOPY},
+		{"9.2", 0, 100, "a", MR_TURN_ITERATE},
+		{"9.2", 0, 99, "a", MR_TURN_EXACT},
 		{"10.0", 0, 0, "uea", MR_TURN_COMPLETE},
 		{"10.0", 100, 0, "ea", MR_TURN_ITERATE},
 		{"10.0", 0, 50, "p", MR_TURN_COMPLETE},
@@ -408,6 +411,8 @@ static void turns(void **state)
 		{"10.1", 0, 1, "p", MR_TURN_ITERATE},
 		{"10.1", 0, 0, "p", MR_TURN_COMPLETE},
 		{"11.1", 0, 900, "ua", MR_TURN_EXACT},
+		{"11.1", 1, 99, "a", MR_TURN_EXACT},
+		{"11.1", 1, 100, "ua", MR_TURN_POSTCOPY},
 		{"11.1", 0, 0, "ue", MR_TURN_ITERATE},
 		/* more than a number holds is not little; breaks HND-016 if sums wrapped */
 		{"11.1", UINT64_MAX, UINT64_MAX, "uea", MR_TURN_ITERATE},
