@@ -291,7 +291,10 @@ struct mr_source_wants mr_outgoing_wants(const struct mr_outgoing *outgoing, uns
 
 /* As mr_incoming_step(): MR_STEP_BYTES is for the return path alone. What an action points to lives until the next. */
 enum mr_step mr_outgoing_step(struct mr_outgoing *outgoing, unsigned actor, struct mr_source_action *action);
-/* The asked action of `actor` was carried out: 0, or the errno; of a question 1 for yes. False if none was asked. */
+/*
+ * The asked action of `actor` was carried out: 0, or the errno; of a question 1 for yes; of a round (save_live_iterate)
+ * also -1: nothing more for now. False if none was asked.
+ */
 bool mr_outgoing_complete(struct mr_outgoing *outgoing, unsigned actor, int result);
 
 /* Bytes of a return path, as mr_incoming_feed(). */
@@ -325,8 +328,9 @@ void mr_outgoing_set_time(struct mr_outgoing *outgoing, uint64_t nanoseconds);
 bool mr_outgoing_start_postcopy(struct mr_outgoing *outgoing);
 bool mr_outgoing_continue(struct mr_outgoing *outgoing); /* migrate-continue, of pre-switchover */
 bool mr_outgoing_cancel(struct mr_outgoing *outgoing);
-bool mr_outgoing_pause(struct mr_outgoing *outgoing);   /* migrate-pause, of a postcopy */
-bool mr_outgoing_recover(struct mr_outgoing *outgoing); /* migrate with resume, of a paused postcopy */
+bool mr_outgoing_pause(struct mr_outgoing *outgoing); /* migrate-pause, of a postcopy */
+/* migrate with resume, of a paused postcopy; refused, too, if config.connections_max leaves no connection for it. */
+bool mr_outgoing_recover(struct mr_outgoing *outgoing);
 
 /* ---- Statistics -------------------------------------------------------------------------------------------------- */
 

@@ -189,6 +189,8 @@ static bool is_possible(const struct mr_outgoing_config *config, char error[96])
 		return false;
 	if (config->capabilities & (MR_CAPABILITY_MAPPED_RAM | MR_CAPABILITY_COMPRESS))
 		return complain(error, mr_text("capabilities: expected neither mapped-ram nor compress of a source"));
+	if ((config->capabilities & MR_CAPABILITY_IGNORE_SHARED) && (config->capabilities & MR_CAPABILITY_POSTCOPY_RAM))
+		return complain(error, mr_text("capabilities: expected x-ignore-shared or postcopy-ram, not both"));
 	if (config->block_count > MR_BLOCKS_MAX)
 		return complain(error, mr_text("RAM blocks: expected at most 1024"));
 	if (config->multifd_channels > MR_OUTGOING_MULTIFD_MAX)
@@ -321,8 +323,6 @@ static void set_up_session(struct mr_outgoing *outgoing)
 		const struct source_block *block = source_block_at(outgoing, i);
 		const uint32_t index = mr_session_name_block(session, source_name(block));
 
-		if (index == UINT32_MAX)
-			continue;
 		session->blocks[index].declared = true;
 		session->blocks[index].used_length = block->used_length;
 		session->blocks[index].page_size = block->page_size;

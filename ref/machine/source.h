@@ -382,8 +382,6 @@ enum scan_result { SCAN_FOUND, SCAN_ROUND, SCAN_NOTHING };
 /* FOUND: outgoing->scan stands at a dirty page. ROUND: it has gone over the end of the list; search again. */
 enum scan_result mr_source_scan(struct mr_outgoing *outgoing);
 void mr_source_scan_reset(struct mr_outgoing *outgoing);
-/* The scan goes on behind this host page. */
-void mr_source_scan_behind(struct mr_outgoing *outgoing, uint32_t block, uint64_t page);
 /* What the request that waits longest asks for: its first dirty page, or that it is over. */
 enum mr_request_turn mr_source_take_request(struct mr_outgoing *outgoing, struct mr_page_request *request,
 					    uint64_t *page);

@@ -23,16 +23,12 @@ enum outcome mr_source_handlers(struct mr_outgoing *outgoing, struct source_acto
 
 /* ---- What `ram` answers without a section ---- */
 
-/* A query of before 8.0 looks at the log by itself when little is left; later an exact one does. */
-static bool looks_at_log(const struct mr_outgoing *outgoing, bool exact)
+/* Up to 8.2 a query looks at the log when little is left; later an exact one always does. */
+static bool looks_at_log(const struct mr_outgoing *outgoing)
 {
 	const bool small = outgoing->dirty_count * source_page(outgoing) < outgoing->pace.threshold;
 
-	if (outgoing->in_postcopy)
-		return false;
-	if (source_does(outgoing, MR_SWITCH_PENDING_ONE))
-		return small;
-	return exact && (small || !source_does(outgoing, MR_SWITCH_SYNC_WHEN_SMALL));
+	return small || !source_does(outgoing, MR_SWITCH_SYNC_WHEN_SMALL);
 }
 
 static enum outcome ram_pending(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -50,20 +46,18 @@ static enum outcome ram_pending(struct mr_outgoing *outgoing, struct source_acto
 static enum outcome ask_ram(struct mr_outgoing *outgoing, struct source_actor *actor, const struct mr_hook_call *call)
 {
 	const bool exact = outgoing->sequence.phase == MR_PHASE_PENDING_EXACT;
-	int64_t answer = 0;
 
 	if (is_pending_query(call->hook)) {
 		const bool may = !outgoing->in_postcopy && (exact || source_does(outgoing, MR_SWITCH_PENDING_ONE));
 
-		if (may && mr_source_choose(outgoing, MR_CHOICE_SYNC, looks_at_log(outgoing, exact), 1)) {
+		if (may && mr_source_choose(outgoing, MR_CHOICE_SYNC, looks_at_log(outgoing), 1)) {
 			outgoing->progress.queried = true;
 			return mr_source_call(actor, mr_source_sync, ram_pending);
 		}
 		return mr_source_go(actor, ram_pending);
 	}
-	if (mr_hook_is_question(call->hook))
-		answer = call->hook != MR_HOOK_HAS_POSTCOPY || source_has(outgoing, MR_CAPABILITY_POSTCOPY_RAM);
-	mr_sequence_answer(&outgoing->sequence, answer);
+	/* RAM is always there, and nobody asks whether it goes on in postcopy unless there is one. */
+	mr_sequence_answer(&outgoing->sequence, mr_hook_is_question(call->hook));
 	return mr_source_go(actor, call_next);
 }
 
@@ -112,11 +106,19 @@ static enum outcome ram_body(struct mr_outgoing *outgoing, struct source_actor *
 	}
 }
 
+/* An errno is a failure; who is asked for consent has given it if there was none, and -1 of a round is "no more". */
+static int64_t answer_of(enum mr_hook hook, int completion)
+{
+	const bool consents = hook == MR_HOOK_SAVE_POSTCOPY_PREPARE || hook == MR_HOOK_SAVE_COMPLETE_PRECOPY_THREAD;
+
+	return consents ? completion == 0 : -(int64_t)completion;
+}
+
 /* The handler has written its section, or has failed to: an empty one stands there then. */
 static enum outcome section_saved(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
-	outgoing->section_answer = -(int64_t)actor->completion;
+	outgoing->section_answer = answer_of(outgoing->sequence.call.hook, actor->completion);
 	actor->phase = section_footer;
 	if (outgoing->body.length == 0)
 		return ON;
@@ -150,7 +152,7 @@ static enum outcome hook_answered(struct mr_outgoing *outgoing, struct source_ac
 	if (is_pending_query(hook))
 		mr_sequence_answer_pending(&outgoing->sequence, &outgoing->pending);
 	else
-		mr_sequence_answer(&outgoing->sequence, mr_hook_is_question(hook) ? answer : -(int64_t)answer);
+		mr_sequence_answer(&outgoing->sequence, mr_hook_is_question(hook) ? answer : answer_of(hook, answer));
 	return mr_source_go(actor, call_next);
 }
 
@@ -160,11 +162,10 @@ static enum outcome call_over(struct mr_outgoing *outgoing, struct source_actor 
 
 	if (sequence->failure == MR_FAILURE_NONE)
 		return mr_source_return(actor, 0);
-	if (!mr_source_is_ram(outgoing, sequence->failed))
-		mr_source_blame(outgoing, MR_HND_013,
-				mr_text("a handler that agrees to %s", mr_hook_name(sequence->call.hook)),
-				mr_text("%.40s: error %d", sequence->handlers->entries[sequence->failed].idstr,
-					(int)-sequence->error));
+	/* RAM fails with a connection alone, which is seen before this. */
+	mr_source_blame(
+		outgoing, MR_HND_013, mr_text("a handler that agrees to %s", mr_hook_name(sequence->call.hook)),
+		mr_text("%.40s: error %d", sequence->handlers->entries[sequence->failed].idstr, (int)-sequence->error));
 	return mr_source_return(actor, 1);
 }
 

@@ -210,11 +210,11 @@ static enum outcome host_page_done(struct mr_outgoing *outgoing, struct source_a
 				   struct mr_source_action *action)
 {
 	struct host_page *page = &actor->host_page;
-	const bool release = outgoing->config.release_ram && outgoing->in_postcopy && page->sent;
-	const bool snapshot = source_has(outgoing, MR_CAPABILITY_BACKGROUND_SNAPSHOT) && page->sent;
+	const bool release = outgoing->config.release_ram && outgoing->in_postcopy;
+	const bool snapshot = source_has(outgoing, MR_CAPABILITY_BACKGROUND_SNAPSHOT);
 
 	page->open = false;
-	if (!release && !snapshot)
+	if (page->sent == 0 || (!release && !snapshot))
 		return mr_source_return(actor, (int64_t)page->sent);
 	actor->phase = host_page_over;
 	action->range.block = page->block;
@@ -375,7 +375,7 @@ static bool breaks_here(struct mr_outgoing *outgoing, const struct source_actor 
 {
 	const struct host_page *page = &actor->host_page;
 	const bool may = outgoing->in_postcopy && outgoing->preempt_channel != NO_CONNECTION &&
-			 page->channel == RAM_MAIN && page->sent && actor->number == MR_SOURCE_MIGRATION &&
+			 page->channel == RAM_MAIN && page->sent &&
 			 source_does(outgoing, MR_SWITCH_PREEMPT_BREAK_HUGE) &&
 			 mr_request_queue_waits(&outgoing->queue);
 
@@ -428,7 +428,7 @@ static void open_requested(struct mr_outgoing *outgoing, struct source_actor *ac
 {
 	struct host_page *broken = &outgoing->broken_page;
 
-	if (actor->host_page.open && actor->host_page.channel == RAM_MAIN)
+	if (actor->host_page.open)
 		*broken = actor->host_page;
 	mr_source_open_host_page(outgoing, actor, block, page);
 	actor->host_page.requested = true;
@@ -523,7 +523,7 @@ static enum outcome round_over(struct mr_outgoing *outgoing, struct source_actor
 {
 	(void)action;
 	mr_page_saver_pass_over(&outgoing->saver);
-	if (flushes_each_section(outgoing) || !source_does(outgoing, MR_SWITCH_FLUSH_RECORD))
+	if (flushes_each_section(outgoing))
 		return mr_source_go(actor, find_page);
 	return barrier_then(outgoing, actor, synchronises(outgoing), true, find_page);
 }
@@ -538,7 +538,7 @@ static enum outcome page_sent(struct mr_outgoing *outgoing, struct source_actor 
 		return mr_source_return(actor, -FAULT_IO);
 	outgoing->scan.block = page->block;
 	outgoing->scan.page = page->open ? page->next : page->end;
-	if (actor->answer == 0 && !page->open)
+	if (actor->answer == 0)
 		return mr_source_go(actor, find_page);
 	outgoing->scan.searching = false;
 	outgoing->progress.passes++;

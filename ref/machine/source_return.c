@@ -11,8 +11,6 @@ static void spoil(struct mr_outgoing *outgoing, uint64_t offset, enum mr_rule ru
 {
 	struct mr_finding *error = &outgoing->return_error;
 
-	if (error->rule != MR_NO_RULE)
-		return;
 	*error = (struct mr_finding){.rule = rule,
 				     .verdict = mr_rule_verdict(rule),
 				     .channel = outgoing->main_channel,
@@ -243,8 +241,6 @@ static enum outcome read_next(struct mr_outgoing *outgoing, struct source_actor 
 	struct connection *main = connection_at(outgoing, outgoing->main_channel);
 	struct mr_record record;
 
-	if (!main->open)
-		return mr_source_go(actor, parked);
 	if (outgoing->queue.count == MR_OUTGOING_REQUESTS_MAX)
 		return mr_source_wait(actor, MR_SOURCE_WAIT_ROOM);
 	switch (mr_decode(decoder, main->window, main->length, main->at_end, &record)) {
@@ -313,7 +309,7 @@ static enum outcome urgent_page(struct mr_outgoing *outgoing, struct source_acto
 	const struct source_block *block = source_block_at(outgoing, outgoing->asked_block);
 	const uint64_t end = (outgoing->asked_start + outgoing->asked_length) / source_page(outgoing);
 
-	if (block->ignored || outgoing->asked_at >= end || outgoing->asked_at >= block->pages)
+	if (block->ignored || outgoing->asked_at >= end)
 		return tell_request(outgoing, actor, action, outgoing->urgent_pages != 0);
 	if (is_on_main(outgoing, outgoing->asked_at)) {
 		outgoing->asked_at += block->host_pages;

@@ -25,8 +25,6 @@ void mr_source_clear_dirty(struct mr_outgoing *outgoing, struct source_block *bl
 
 		outgoing->dirty_count -= end - at;
 		mr_bitmap_clear(dirty, at, end - at);
-		if (block->unsent)
-			mr_bitmap_clear(source_at(outgoing, block->unsent), at, end - at);
 		at = mr_bitmap_next_set(dirty, first + count, end);
 	}
 }
@@ -67,13 +65,6 @@ void mr_source_scan_reset(struct mr_outgoing *outgoing)
 	const uint64_t passes = outgoing->scan.passes;
 
 	outgoing->scan = (struct scan){.passes = passes};
-}
-
-void mr_source_scan_behind(struct mr_outgoing *outgoing, uint32_t block, uint64_t page)
-{
-	outgoing->scan.block = block;
-	outgoing->scan.page = page;
-	outgoing->scan.searching = false;
 }
 
 static void begin_search(struct scan *scan)

@@ -59,8 +59,7 @@ static enum outcome collect(struct mr_outgoing *outgoing, struct source_actor *a
 				mr_text("more"));
 		return mr_source_fail(outgoing, actor);
 	}
-	if (bytes.length)
-		memcpy(package + outgoing->package_length, bytes.data, bytes.length);
+	memcpy(package + outgoing->package_length, bytes.data, bytes.length);
 	outgoing->package_length += bytes.length;
 	return ON;
 }
@@ -91,8 +90,7 @@ enum outcome mr_source_emit(struct mr_outgoing *outgoing, struct source_actor *a
 enum outcome mr_source_command(struct mr_outgoing *outgoing, struct source_actor *actor,
 			       struct mr_source_action *action, enum mr_command_number number, uint32_t value)
 {
-	const bool early = source_does(outgoing, MR_SWITCH_COMMAND_RESUME_IS_8) &&
-			   (number == MR_COMMAND_POSTCOPY_RESUME || number == MR_COMMAND_RECV_BITMAP);
+	const bool early = source_does(outgoing, MR_SWITCH_COMMAND_RESUME_IS_8) && number == MR_COMMAND_POSTCOPY_RESUME;
 	const struct mr_record record = {
 		.kind = MR_COMMAND,
 		.command = {.number = (uint16_t)number,
@@ -153,6 +151,6 @@ void mr_source_close(struct mr_outgoing *outgoing, uint32_t channel)
 {
 	struct connection *connection = connection_at(outgoing, channel);
 
-	outgoing->broken -= connection->open && connection->error;
+	outgoing->broken -= connection->error != 0;
 	connection->open = false;
 }

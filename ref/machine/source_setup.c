@@ -126,28 +126,18 @@ static enum outcome send_page_bits(struct mr_outgoing *outgoing, struct source_a
 static enum outcome send_capabilities(struct mr_outgoing *outgoing, struct source_actor *actor,
 				      struct mr_source_action *action)
 {
-	static const char ignore_shared[] = "\x0fx-ignore-shared", mapped_ram[] = "\x0amapped-ram";
-	struct mr_configuration_subsection subsection = {.which = MR_SUBSECTION_CAPABILITIES};
-	uint8_t list[sizeof(ignore_shared) + sizeof(mapped_ram)];
+	static const uint8_t ignore_shared[] = "\x0fx-ignore-shared";
 
 	actor->phase = send_uuid;
-	if (!source_does(outgoing, MR_SWITCH_SUBSECTION_CAPABILITIES))
+	if (!source_has(outgoing, MR_CAPABILITY_IGNORE_SHARED) ||
+	    !source_does(outgoing, MR_SWITCH_SUBSECTION_CAPABILITIES))
 		return ON;
-	subsection.capabilities.data = list;
-	if (source_has(outgoing, MR_CAPABILITY_IGNORE_SHARED)) {
-		memcpy(list, ignore_shared, sizeof(ignore_shared) - 1);
-		subsection.capabilities.length = sizeof(ignore_shared) - 1;
-		subsection.capability_count++;
-	}
-	if (source_has(outgoing, MR_CAPABILITY_MAPPED_RAM) &&
-	    source_does(outgoing, MR_SWITCH_CAPABILITY_MAPPED_RAM_LISTED)) {
-		memcpy(list + subsection.capabilities.length, mapped_ram, sizeof(mapped_ram) - 1);
-		subsection.capabilities.length += sizeof(mapped_ram) - 1;
-		subsection.capability_count++;
-	}
-	if (subsection.capability_count == 0)
-		return ON;
-	return send_subsection(outgoing, actor, action, subsection);
+	return send_subsection(outgoing, actor, action,
+			       (struct mr_configuration_subsection){
+				       .which = MR_SUBSECTION_CAPABILITIES,
+				       .capability_count = 1,
+				       .capabilities = {ignore_shared, sizeof(ignore_shared) - 1},
+			       });
 }
 
 static enum outcome send_uuid(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
