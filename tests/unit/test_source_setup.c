@@ -63,6 +63,9 @@ static void impossible_configurations(void **state)
 	lone->config.host_page_size = 1024;
 	refuse(lone, "target page size: expected at most the host page for postcopy");
 	lone = lone_new("9.2");
+	lone->config.capabilities = MR_CAPABILITY_IGNORE_SHARED | MR_CAPABILITY_POSTCOPY_RAM;
+	refuse(lone, "capabilities: expected x-ignore-shared or postcopy-ram, not both");
+	lone = lone_new("9.2");
 	lone->config.capabilities = MR_CAPABILITY_MAPPED_RAM;
 	refuse(lone, "capabilities: expected neither mapped-ram nor compress of a source");
 	lone = lone_new("7.2");
