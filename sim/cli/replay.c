@@ -8,13 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RANGES_SHOWN = 16, KEY_LOG = 256, KEY_FROM_LOG, KEY_ACTIONS, KEY_STRICT };
+enum { RANGES_SHOWN = 16, KEY_LOG = 256, KEY_FROM_LOG, KEY_ACTIONS, KEY_STRICT, KEY_SOURCE_LOG, KEY_FROM_SOURCE_LOG };
 
 struct replay_options {
 	char **paths;
 	int count;
 	bool json, strict;
-	const char *log, *from_log, *actions; /* files; NULL: none */
+	const char *log, *from_log, *actions;     /* files; NULL: none */
+	const char *source_log, *from_source_log; /* the same */
 };
 
 static const struct argp_option options[] = {
@@ -23,6 +24,9 @@ static const struct argp_option options[] = {
 	{"from-log", KEY_FROM_LOG, "FILE", 0, "run the destination by this log instead of one derived from its trace",
 	 0},
 	{"actions", KEY_ACTIONS, "FILE", 0, "write what the destination did, one action a line", 0},
+	{"source-log", KEY_SOURCE_LOG, "FILE", 0, "write the log that the source was run by", 0},
+	{"from-source-log", KEY_FROM_SOURCE_LOG, "FILE", 0,
+	 "run the source by this log instead of one derived from its bytes and trace", 0},
 	{"strict", KEY_STRICT, NULL, 0, "a destination that does right where QEMU has a defect", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
@@ -44,12 +48,19 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 	case KEY_ACTIONS:
 		replay->actions = argument;
 		return 0;
+	case KEY_SOURCE_LOG:
+		replay->source_log = argument;
+		return 0;
+	case KEY_FROM_SOURCE_LOG:
+		replay->from_source_log = argument;
+		return 0;
 	case KEY_STRICT:
 		replay->strict = true;
 		return 0;
 	case ARGP_KEY_END:
-		if (replay->count > 1 && (replay->log || replay->from_log || replay->actions))
-			argp_error(state, "--log, --from-log and --actions are for one RECORDING");
+		if (replay->count > 1 && (replay->log || replay->from_log || replay->actions || replay->source_log ||
+					  replay->from_source_log))
+			argp_error(state, "logs and --actions are for one RECORDING");
 		return 0;
 	case ARGP_KEY_ARGS:
 		replay->paths = state->argv + state->next;
@@ -77,6 +88,9 @@ static const struct argp argp = {
 	       "actions: each thread of the trace did what the machine does, in the same order.\n"
 	       "blocktime: how long vCPUs waited is compared with what QEMU told, if the recording has that: to the "
 	       "last digit, up to 10.0 within 1 ms for each fault.\n"
+	       "source: the source is run again, by the pages' contents and a log of what they do not determine, and "
+	       "writes the streams of all channels itself; they are compared byte for byte. The log is derived from "
+	       "the bytes and the source's trace. How much of the order of pages was its own decision is told.\n"
 	       "memory: what the destination wrote is compared with the source's memory (source.ram, source.pmem).\n\n"
 	       "Exit status 0 if everything is identical, 1 if something differs, 3 if a recording cannot be read.",
 };
@@ -236,6 +250,88 @@ static void print_destination_text(const struct mr_destination *destination)
 	print_end_text(destination);
 }
 
+static void print_source_difference(const struct mr_source_result *source)
+{
+	const struct mr_source_difference *difference = &source->difference;
+
+	if (!difference->found)
+		return;
+	printf("            ch%u.fwd offset 0x%" PRIx64 "\n            recorded: %s\n            machine:  %s\n",
+	       difference->channel, difference->offset, difference->recorded, difference->made);
+}
+
+static void print_decisions(const struct mr_source_result *source)
+{
+	const struct mr_source_given *given = &source->given;
+
+	printf("            made:  %" PRIu64 " pages in order, %" PRIu64 " records, %" PRIu64 " commands (%" PRIu64
+	       " of discards), %" PRIu64 " packets\n",
+	       source->pages, source->records, source->commands, source->discards, source->packets);
+	if (source->from_log)
+		return;
+	printf("            given: %" PRIu64 " moments of requests, %" PRIu64 " ends of sections, %" PRIu64
+	       " turns, %" PRIu64 " fetches asked for, %" PRIu64 " dirty pages, %" PRIu64 " channels, %" PRIu64
+	       " repeats, %" PRIu64 " raced zero pages\n",
+	       given->requests, given->sections, given->turns, given->syncs, given->dirty, given->channels,
+	       given->repeats, source->raced);
+	printf("            %.2f %% of the decisions on the order of pages are the machine's\n",
+	       mr_source_share(source));
+}
+
+/* Figures are told, not judged: some count what was on its way when a connection broke. */
+static void print_figures(const struct mr_source_result *source)
+{
+	size_t equal = 0;
+
+	if (source->figure_count == 0)
+		return;
+	for (size_t i = 0; i < source->figure_count; i++)
+		equal += source->figures[i].told == source->figures[i].counted;
+	printf("            figures of query-migrate: %zu of %zu the same", equal, source->figure_count);
+	for (size_t i = 0; i < source->figure_count; i++)
+		if (source->figures[i].told != source->figures[i].counted)
+			printf("; %s %" PRIu64 ", QEMU %" PRIu64, source->figures[i].name, source->figures[i].counted,
+			       source->figures[i].told);
+	putchar('\n');
+}
+
+static void print_source_text(const struct mr_source_result *source)
+{
+	if (source->exempt) {
+		printf("  source  not compared: %s\n", source->reason);
+		return;
+	}
+	if (source->trace_error[0])
+		printf("  source  DIFFERS    %s\n", source->trace_error);
+	if (!source->ran) {
+		printf("  source  DIFFERS    the source cannot be run: %s\n", source->reason);
+		return;
+	}
+	for (size_t i = 0; i < source->wire_count; i++) {
+		const struct mr_source_wire *wire = &source->wires[i];
+
+		printf("  source  ch%u.fwd   %-8s %s  %" PRIu64 " bytes, the machine wrote %" PRIu64 "%s\n",
+		       wire->channel, mr_role_name(wire->role), wire->identical ? "identical" : "DIFFERS  ",
+		       wire->recorded, wire->made, wire->made > wire->recorded ? "; cut" : "");
+	}
+	print_source_difference(source);
+	if (source->reason[0])
+		printf("            DOES NOT FIT  %s\n", source->reason);
+	if (!source->finished)
+		printf("            the source did not finish: %s: %s, expected %s, found %s\n",
+		       mr_source_status_name(source->status),
+		       source->blamed.rule ? mr_rule_id(source->blamed.rule) : "no error", source->blamed.expected,
+		       source->blamed.found);
+	printf("            log: %s, %" PRIu64 " records, %" PRIu64 " steps\n",
+	       source->from_log    ? "given"
+	       : source->has_trace ? "derived"
+				   : "derived from the bytes alone, for lack of src.trace",
+	       source->log_records, source->steps);
+	print_decisions(source);
+	if (mr_source_holds(source))
+		print_figures(source);
+}
+
 static void print_ranges(const struct mr_page_list *list, uint64_t page_size, const char *what)
 {
 	if (!list->pages)
@@ -285,6 +381,10 @@ static void print_text(const char *path, const struct mr_replay *replay)
 		print_wire_text(&replay->wires[i]);
 	if (replay->has_destination)
 		print_destination_text(&replay->destination);
+	if (replay->has_source)
+		print_source_text(&replay->source);
+	else
+		puts("  source  not compared: the recording is a file, no channels");
 	for (size_t i = 0; i < replay->memory_count; i++)
 		print_memory_text(&replay->memories[i]);
 	print_absent_blocks(replay);
@@ -381,6 +481,39 @@ static void print_destination_json(const char *path, const struct mr_destination
 	fputs("}\n", stdout);
 }
 
+static void print_source_json(const char *path, const struct mr_source_result *source)
+{
+	const struct mr_source_given *given = &source->given;
+
+	for (size_t i = 0; i < source->wire_count; i++) {
+		const struct mr_source_wire *wire = &source->wires[i];
+		const bool here = source->difference.found && source->difference.channel == wire->channel;
+
+		putchar('{');
+		put_string("recording", path, ",\"comparison\":\"source\",");
+		printf("\"channel\":\"ch%u.fwd\",\"role\":\"%s\",\"identical\":%s,\"recorded\":%" PRIu64
+		       ",\"made\":%" PRIu64 ",\"cut\":%s,\"difference\":%" PRIu64 ",",
+		       wire->channel, mr_role_name(wire->role), wire->identical ? "true" : "false", wire->recorded,
+		       wire->made, wire->cut ? "true" : "false", here ? source->difference.offset : 0);
+		put_string("found", here ? source->difference.made : "", ",");
+		put_string("expected", here ? source->difference.recorded : "", "}\n");
+	}
+	putchar('{');
+	put_string("recording", path, ",\"comparison\":\"source decisions\",");
+	printf("\"identical\":%s,\"records\":%" PRIu64 ",\"pages\":%" PRIu64 ",\"sent\":%" PRIu64
+	       ",\"commands\":%" PRIu64 ",\"discards\":%" PRIu64 ",\"packets\":%" PRIu64 ",\"requests\":%" PRIu64
+	       ",\"sections\":%" PRIu64 ",\"turns\":%" PRIu64 ",\"dirty\":%" PRIu64 ",\"channels\":%" PRIu64
+	       ",\"repeats\":%" PRIu64 ",\"raced\":%" PRIu64 ",\"percent\":%.2f,",
+	       source->exempt            ? "null"
+	       : mr_source_holds(source) ? "true"
+					 : "false",
+	       source->log_records, source->pages, source->records, source->commands, source->discards, source->packets,
+	       given->requests, given->sections, given->turns, given->dirty, given->channels, given->repeats,
+	       source->raced, mr_source_share(source));
+	put_string("status", mr_source_status_name(source->status), ",");
+	put_string("text", source->trace_error[0] ? source->trace_error : source->reason, "}\n");
+}
+
 static void print_json(const char *path, const struct mr_replay *replay)
 {
 	for (size_t i = 0; i < replay->wire_count; i++) {
@@ -396,6 +529,8 @@ static void print_json(const char *path, const struct mr_replay *replay)
 	}
 	if (replay->has_destination)
 		print_destination_json(path, &replay->destination);
+	if (replay->has_source)
+		print_source_json(path, &replay->source);
 	for (size_t i = 0; i < replay->memory_count; i++) {
 		const struct mr_memory_result *memory = &replay->memories[i];
 
@@ -422,7 +557,7 @@ static void print_json(const char *path, const struct mr_replay *replay)
 /* ---- The command ---- */
 
 static int replay_opened(const char *path, struct mr_migration *migration, const struct replay_options *replay,
-			 const struct mr_destination_options *destination)
+			 const struct mr_destination_options *destination, const struct mr_source_options *source)
 {
 	struct mr_progress progress;
 	struct mr_replay result;
@@ -434,7 +569,7 @@ static int replay_opened(const char *path, struct mr_migration *migration, const
 		return STATUS_FAILED;
 	}
 	mr_progress_start(&progress, "replay", replay->json);
-	status = mr_replay_run(&result, migration, destination, &progress, error, sizeof(error));
+	status = mr_replay_run(&result, migration, destination, source, &progress, error, sizeof(error));
 	mr_progress_end(&progress);
 	if (status < 0) {
 		error_line("%s", error);
@@ -447,7 +582,7 @@ static int replay_opened(const char *path, struct mr_migration *migration, const
 }
 
 static int replay_one(const char *path, const struct replay_options *replay,
-		      const struct mr_destination_options *destination)
+		      const struct mr_destination_options *destination, const struct mr_source_options *source)
 {
 	const struct mr_stream_options nothing = {0};
 	struct mr_migration *migration;
@@ -458,7 +593,7 @@ static int replay_one(const char *path, const struct replay_options *replay,
 		error_line("%s", error);
 		return STATUS_FAILED;
 	}
-	status = replay_opened(path, migration, replay, destination);
+	status = replay_opened(path, migration, replay, destination, source);
 	mr_migration_close(migration);
 	return status;
 }
@@ -490,19 +625,23 @@ int command_replay(int argc, char **argv)
 {
 	struct replay_options replay = {0};
 	struct mr_destination_options destination = {0};
+	struct mr_source_options source = {0};
 	int worst = STATUS_HOLDS;
 
 	parse_command(&argp, argc, argv, &replay);
 	destination.strict = replay.strict;
 	destination.from_log = replay.from_log;
-	if (!create_file(replay.log, &destination.log) || !create_file(replay.actions, &destination.actions))
+	source.from_log = replay.from_source_log;
+	if (!create_file(replay.log, &destination.log) || !create_file(replay.actions, &destination.actions) ||
+	    !create_file(replay.source_log, &source.log))
 		return STATUS_FAILED;
 	for (int i = 0; i < replay.count; i++) {
-		const int status = replay_one(replay.paths[i], &replay, &destination);
+		const int status = replay_one(replay.paths[i], &replay, &destination, &source);
 
 		worst = status > worst ? status : worst;
 		fflush(stdout);
 	}
 	worst = close_file(replay.log, destination.log, worst);
+	worst = close_file(replay.source_log, source.log, worst);
 	return close_file(replay.actions, destination.actions, worst);
 }

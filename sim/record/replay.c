@@ -1,4 +1,4 @@
-/* replay.c: a recording against the reference: bytes written again, the destination run again, memory rebuilt. */
+/* replay.c: a recording against the reference: bytes written again, both ends run again, memory rebuilt. */
 #include "sim/record/replay.h"
 #include "sim/record/print.h"
 
@@ -429,6 +429,8 @@ static void judge(struct mr_replay *replay)
 		replay->holds &= !replay->memories[i].compared || replay->memories[i].identical;
 	if (replay->has_destination)
 		replay->holds &= mr_destination_holds(&replay->destination);
+	if (replay->has_source)
+		replay->holds &= mr_source_holds(&replay->source);
 }
 
 static int prepare(struct run *run)
@@ -473,6 +475,14 @@ static int run_destination(struct run *run, const struct mr_destination_options 
 				  run->error_size);
 }
 
+static int run_source(struct run *run, const struct mr_source_options *options)
+{
+	if (!options || run->migration->recording->channel_count == 0)
+		return 0;
+	run->replay->has_source = true;
+	return mr_source_run(&run->replay->source, run->migration, options, run->error, run->error_size);
+}
+
 static void release(struct run *run)
 {
 	for (size_t i = 0; run->lanes && i < run->migration->channel_count; i++) {
@@ -492,8 +502,8 @@ static void release(struct run *run)
 }
 
 int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration,
-		  const struct mr_destination_options *options, struct mr_progress *progress, char *error,
-		  size_t error_size)
+		  const struct mr_destination_options *destination, const struct mr_source_options *source,
+		  struct mr_progress *progress, char *error, size_t error_size)
 {
 	struct run run = {.replay = replay, .migration = migration, .error = error, .error_size = error_size};
 	int status;
@@ -503,7 +513,9 @@ int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration,
 	if (status == 0)
 		status = replay_channels(&run, progress);
 	if (status == 0)
-		status = run_destination(&run, options);
+		status = run_destination(&run, destination);
+	if (status == 0)
+		status = run_source(&run, source);
 	if (status == 0)
 		status = judge_memory(&run);
 	release(&run);
@@ -519,5 +531,6 @@ void mr_replay_clear(struct mr_replay *replay)
 	free(replay->wires);
 	free(replay->memories);
 	mr_destination_clear(&replay->destination);
+	mr_source_clear(&replay->source);
 	memset(replay, 0, sizeof(*replay));
 }

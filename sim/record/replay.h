@@ -1,9 +1,10 @@
-/* replay.h: a recording against the reference: bytes written again, the destination run again, memory rebuilt. */
+/* replay.h: a recording against the reference: bytes written again, both ends run again, memory rebuilt. */
 #ifndef MR_RECORD_REPLAY_H
 #define MR_RECORD_REPLAY_H
 
 #include "sim/record/destination.h"
 #include "sim/record/progress.h"
+#include "sim/record/source.h"
 
 /* One direction of one connection, decoded and encoded again. */
 struct mr_wire_result {
@@ -48,16 +49,19 @@ struct mr_replay {
 	bool has_truth;
 	bool has_destination; /* there are connections, hence somebody who took them */
 	struct mr_destination destination;
+	bool has_source; /* the source was asked for, and there are connections that it made */
+	struct mr_source_result source;
 	bool holds; /* every comparison */
 };
 
 /*
  * Replays a migration that was opened from a recording. Returns 0 and the result, or -1 with one line in `error` if an
- * input failed, a log cannot be read, or memory is short. `progress` may be NULL.
+ * input failed, a log cannot be read, or memory is short. `source` NULL: the source is
+ * not run again. `progress` may be NULL.
  */
 int mr_replay_run(struct mr_replay *replay, struct mr_migration *migration,
-		  const struct mr_destination_options *options, struct mr_progress *progress, char *error,
-		  size_t error_size);
+		  const struct mr_destination_options *destination, const struct mr_source_options *source,
+		  struct mr_progress *progress, char *error, size_t error_size);
 void mr_replay_clear(struct mr_replay *replay);
 
 #endif
