@@ -690,9 +690,7 @@ void mr_outgoing_statistics(const struct mr_outgoing *outgoing, struct mr_outgoi
 	const struct mr_page_counts *counts = &outgoing->saver.counts;
 
 	*statistics = outgoing->statistics;
-	/* Later releases count each byte where it is written. */
-	if (!source_does(outgoing, MR_SWITCH_TRANSFERRED_EVERYTHING))
-		statistics->transferred += statistics->multifd_bytes;
+	statistics->transferred = mr_source_transferred(outgoing);
 	statistics->duplicate += counts->duplicate;
 	statistics->normal += counts->normal;
 	statistics->normal_bytes = statistics->normal * source_page(outgoing);

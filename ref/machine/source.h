@@ -100,7 +100,6 @@ struct progress {
 	uint64_t cursor;   /* bit of a bitmap */
 	uint64_t passes;   /* host pages in this section so far */
 	uint64_t began;    /* this section, ns */
-	uint8_t section;   /* type byte of the `ram` section at hand */
 	bool last_stage;   /* no page is looked at again */
 	bool nothing_left; /* the scan found no dirty page */
 	bool exact;        /* of the pending query at hand */
@@ -335,6 +334,8 @@ void mr_source_break(struct mr_outgoing *outgoing, uint32_t channel, int error);
 void mr_source_close(struct mr_outgoing *outgoing, uint32_t channel);
 /* Counts bytes of RAM as the statistics have them. */
 void mr_source_count_ram(struct mr_outgoing *outgoing, uint64_t bytes);
+/* The statistic of this name. */
+uint64_t mr_source_transferred(const struct mr_outgoing *outgoing);
 
 /* ---- Parts ---- */
 

@@ -91,9 +91,8 @@ static enum outcome ram_answered(struct mr_outgoing *outgoing, struct source_act
 	return mr_source_go(actor, section_footer);
 }
 
-static enum outcome ram_body(struct mr_outgoing *outgoing, struct source_actor *actor, const struct mr_hook_call *call)
+static enum outcome ram_body(struct source_actor *actor, const struct mr_hook_call *call)
 {
-	outgoing->progress.section = call->section;
 	switch (call->hook) {
 	case MR_HOOK_SAVE_SETUP:
 		return mr_source_call(actor, mr_source_ram_setup, ram_answered);
@@ -131,7 +130,7 @@ static enum outcome section_body(struct mr_outgoing *outgoing, struct source_act
 	const struct mr_hook_call *call = &outgoing->sequence.call;
 
 	if (mr_source_is_ram(outgoing, call->handler))
-		return ram_body(outgoing, actor, call);
+		return ram_body(actor, call);
 	outgoing->body = (struct mr_bytes){0};
 	action->save.handler = call->handler;
 	action->save.hook = call->hook;

@@ -29,13 +29,13 @@ static void update_rate(struct mr_outgoing *outgoing)
 static bool is_throttle_due(struct mr_outgoing *outgoing)
 {
 	struct pace *pace = &outgoing->pace;
-	const uint64_t sent = outgoing->statistics.transferred - pace->throttle_sent;
+	const uint64_t sent = mr_source_transferred(outgoing) - pace->throttle_sent;
 	const uint64_t dirtied = pace->throttle_dirtied * source_page(outgoing);
 
 	if (!outgoing->config.auto_converge || !is_period_over(outgoing, pace->throttle_start))
 		return false;
 	pace->throttle_start = outgoing->time;
-	pace->throttle_sent = outgoing->statistics.transferred;
+	pace->throttle_sent = mr_source_transferred(outgoing);
 	pace->throttle_dirtied = 0;
 	if (dirtied <= sent * outgoing->config.throttle_trigger / 100)
 		return false;

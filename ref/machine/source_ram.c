@@ -62,8 +62,6 @@ static enum outcome over(struct mr_outgoing *outgoing, struct source_actor *acto
 static enum outcome send_eos(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
 	actor->phase = over;
-	if (outgoing->progress.section == TYPE_PART)
-		mr_source_count_ram(outgoing, 8);
 	return emit_flags(outgoing, actor, action, MR_RAM_EOS, MR_RAM_FLAG_EOS);
 }
 

@@ -15,12 +15,18 @@ void mr_source_count_ram(struct mr_outgoing *outgoing, uint64_t bytes)
 		statistics->transferred += bytes;
 }
 
+/* Packets are counted by their senders, since a release may count those that it does not write. */
+uint64_t mr_source_transferred(const struct mr_outgoing *outgoing)
+{
+	return outgoing->statistics.transferred + outgoing->statistics.multifd_bytes;
+}
+
 /* The limit counts what goes by the main file and the multifd channels, later all there is. */
 static void count(struct mr_outgoing *outgoing, const struct connection *connection, uint64_t bytes)
 {
 	const bool everything = source_does(outgoing, MR_SWITCH_TRANSFERRED_EVERYTHING);
 
-	if (everything)
+	if (everything && connection->role != MR_ROLE_MULTIFD)
 		outgoing->statistics.transferred += bytes;
 	if (everything || connection->role != MR_ROLE_PREEMPT) {
 		outgoing->pace.window_bytes += bytes;
@@ -59,6 +65,9 @@ static enum outcome collect(struct mr_outgoing *outgoing, struct source_actor *a
 				mr_text("more"));
 		return mr_source_fail(outgoing, actor);
 	}
+	/* Whoever counts every byte counts these here, and again when they go out. */
+	if (source_does(outgoing, MR_SWITCH_TRANSFERRED_EVERYTHING))
+		outgoing->statistics.transferred += bytes.length;
 	memcpy(package + outgoing->package_length, bytes.data, bytes.length);
 	outgoing->package_length += bytes.length;
 	return ON;
