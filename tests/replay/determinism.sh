@@ -1,5 +1,5 @@
 #!/bin/bash
-# The same actions and the same log, bit for bit: again, at another date and speed, under valgrind, by every compiler and sanitizer.
+# The same actions and the same logs of both ends, bit for bit: again, at another date and speed, under valgrind, by every compiler and sanitizer.
 set -u
 failed=0
 work=$(mktemp -d)
@@ -11,10 +11,10 @@ recovery=vectors/recordings/11.1-postcopy-recover
 outputs() { # RECORDING COMMAND...: a digest of what a replay of it says and writes
 	local recording=$1
 	shift
-	rm -f "$work/log" "$work/actions"
-	"$@" replay --log "$work/log" --actions "$work/actions" "$recording" >"$work/text" 2>&1 ||
+	rm -f "$work/log" "$work/source" "$work/actions"
+	"$@" replay --log "$work/log" --source-log "$work/source" --actions "$work/actions" "$recording" >"$work/text" 2>&1 ||
 		{ echo "status $?: $(head -3 "$work/text")"; return; }
-	cat "$work/text" "$work/log" "$work/actions" | sha256sum
+	cat "$work/text" "$work/log" "$work/source" "$work/actions" | sha256sum
 }
 
 same() { # WHAT EXPECTED FOUND

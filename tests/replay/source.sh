@@ -13,11 +13,17 @@ folders=(vectors/recordings)
 
 # Every stream is identical, by the derived log and by the same log read again, which is then written as it was.
 compare() { # RECORDING
-	local output streams
+	local output streams share
 	streams=$(find "$1" -name 'ch*.fwd*' | wc -l)
 	output=$("$MIGREF" replay "$1" --source-log "$work/log" 2>&1)
 	[ "$(grep -c '^  source  ch.* identical' <<<"$output")" -eq "$streams" ] || complain "$1: $output"
-	grep -qE '% of the decisions on the order of pages' <<<"$output" || complain "$1: no decisions are told"
+	share=$(sed -n 's/^ *\([0-9.]*\) % of the decisions on the order of pages.*/\1/p' <<<"$output")
+	[ -n "$share" ] || complain "$1: no decisions are told"
+	# Where all pages go by one channel, nearly all of their order is the machine's own; four pages are too few to say so.
+	case $1 in
+	*preempt* | *multifd* | *first-postcopy) ;;
+	*) awk -v share="$share" 'BEGIN { exit share < 99 }' || complain "$1: $share % of the order of pages" ;;
+	esac
 	output=$("$MIGREF" replay "$1" --from-source-log "$work/log" --source-log "$work/again" 2>&1)
 	[ "$(grep -c '^  source  ch.* identical' <<<"$output")" -eq "$streams" ] || complain "$1: by its log: $output"
 	cmp -s "$work/log" "$work/again" || complain "$1: another log was written than was read"
