@@ -295,6 +295,20 @@ static void print_figures(const struct mr_source_result *source)
 	putchar('\n');
 }
 
+static void print_unfinished_source(const struct mr_source_result *source)
+{
+	char text[512];
+
+	if (source->finished)
+		return;
+	printf("            the source did not finish: %s", mr_source_status_name(source->status));
+	if (source->blamed.rule) {
+		mr_format_finding(text, sizeof(text), &source->blamed);
+		printf(": %s", text);
+	}
+	putchar('\n');
+}
+
 static void print_source_text(const struct mr_source_result *source)
 {
 	if (source->exempt) {
@@ -317,11 +331,7 @@ static void print_source_text(const struct mr_source_result *source)
 	print_source_difference(source);
 	if (source->reason[0])
 		printf("            DOES NOT FIT  %s\n", source->reason);
-	if (!source->finished)
-		printf("            the source did not finish: %s: %s, expected %s, found %s\n",
-		       mr_source_status_name(source->status),
-		       source->blamed.rule ? mr_rule_id(source->blamed.rule) : "no error", source->blamed.expected,
-		       source->blamed.found);
+	print_unfinished_source(source);
 	printf("            log: %s, %" PRIu64 " records, %" PRIu64 " steps\n",
 	       source->from_log    ? "given"
 	       : source->has_trace ? "derived"
