@@ -66,8 +66,8 @@ escapes='
       for (r = 1; r <= count; r++) row(rows[r])
       if (bytes <= 1022) print $1 "\t" $2 "\t" $3 text }'
 
-find vectors -name '*.json' ! -name schema.json ! -path 'vectors/recordings/*' ! -path 'vectors/source/*' \
-    ! -path 'vectors/discard/*' -size -64k -print0 |
+find vectors -name '*.json' ! -name schema.json ! -path 'vectors/recordings/*' \
+    ! -path 'vectors/source/*' ! -name schema-source.json -size -64k -print0 |
     xargs -0 jq -r "$channels" | awk "$escapes" | while IFS=$'\t' read -r target name text; do
     printf '%b' "${text//\\/\\0}" >"$out/fuzz_$target/$name"
 done

@@ -14,8 +14,8 @@
 
 enum { VECTORS_MAX = 4096, PATH_SIZE = 512 };
 
-/* Whole streams and migrations, and what a source does: these have formats of their own. */
-static const char *const others[] = {"recordings", "streams", "source", "discard"};
+/* Not vectors: whole streams and migrations, which have formats of their own. */
+static const char *const others[] = {"recordings", "streams"};
 
 struct paths {
 	char *path[VECTORS_MAX];
