@@ -8,10 +8,15 @@ static const struct {
 	const char *rule;
 	enum mr_switch by;
 } known[] = {
-	{"CMD-012", MR_SWITCH_DISCARD_EMPTY_RANGES}, {"CMD-014", MR_SWITCH_DISCARD_TWICE},
-	{"MFD-015", MR_SWITCH_PACKET_SIZE_STALE},    {"MFD-022", MR_SWITCH_SYNC_WITH_PAGES},
-	{"MFD-023", MR_SWITCH_SYNC_WITH_PAGES},      {"MFD-024", MR_SWITCH_SYNC_WITH_PAGES},
-	{"MFD-025", MR_SWITCH_PACKET_LEFTOVERS},     {"MFD-032", MR_SWITCH_FLUSH_AT_COMPLETION_MISSING},
+	{"CMD-012", MR_SWITCH_DISCARD_EMPTY_RANGES},
+	{"CMD-014", MR_SWITCH_DISCARD_TWICE},
+	{"RAM-020", MR_SWITCH_FLUSH_WITHOUT_MULTIFD},
+	{"MFD-015", MR_SWITCH_PACKET_SIZE_STALE},
+	{"MFD-022", MR_SWITCH_SYNC_WITH_PAGES},
+	{"MFD-023", MR_SWITCH_SYNC_WITH_PAGES},
+	{"MFD-024", MR_SWITCH_SYNC_WITH_PAGES},
+	{"MFD-025", MR_SWITCH_PACKET_LEFTOVERS},
+	{"MFD-032", MR_SWITCH_FLUSH_AT_COMPLETION_MISSING},
 };
 
 static bool is_known(const struct pair *pair, const char *line)
@@ -55,10 +60,13 @@ static void migrate(const struct pair_setup *setup)
 	pair_free(pair);
 }
 
-static const char *const releases[] = {"2.6", "2.8", "3.1", "4.1",  "4.2",  "5.2",  "6.2",  "7.2", "8.0",
-				       "8.2", "9.0", "9.2", "10.0", "10.1", "10.2", "11.0", "11.1"};
+#define MR_RELEASE(name) name,
+static const char *const releases[] = {
+#include "profile.def"
+};
+#undef MR_RELEASE
 
-enum { RELEASES = sizeof(releases) / sizeof(releases[0]), SEEDS = 6 };
+enum { RELEASES = sizeof(releases) / sizeof(releases[0]), SEEDS = 3 };
 
 static void in_every_release(struct pair_setup setup, const char *since, const char *until)
 {
@@ -78,19 +86,49 @@ static void in_every_release(struct pair_setup setup, const char *since, const c
 static void precopy(void **state)
 {
 	(void)state;
-	in_every_release((struct pair_setup){0}, "2.6", "");
+	in_every_release((struct pair_setup){0}, "2.5", "");
 }
 
 static void precopy_with_return_path(void **state)
 {
 	(void)state;
-	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_RETURN_PATH}, "3.1", "");
+	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_RETURN_PATH}, "3.0", "");
 }
 
 static void precopy_xbzrle(void **state)
 {
 	(void)state;
-	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_XBZRLE}, "2.6", "");
+	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_XBZRLE}, "2.5", "");
+}
+
+static void precopy_with_pauses(void **state)
+{
+	(void)state;
+	in_every_release((struct pair_setup){.pause_before_switchover = true, .auto_converge = true}, "2.11", "");
+}
+
+static void zero_detection(void **state)
+{
+	static const enum mr_zero_detection modes[] = {MR_ZERO_NONE, MR_ZERO_LEGACY, MR_ZERO_MULTIFD};
+
+	(void)state;
+	for (unsigned i = 0; i < 3; i++) {
+		in_every_release((struct pair_setup){.zero_detection = modes[i]}, "9.0", "");
+		in_every_release((struct pair_setup){.zero_detection = modes[i],
+						     .capabilities = MR_CAPABILITY_MULTIFD,
+						     .multifd_channels = 3},
+				 "9.0", "");
+	}
+}
+
+static void postcopy_release_ram(void **state)
+{
+	(void)state;
+	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_RETURN_PATH,
+					     .switches = true,
+					     .release_ram = true,
+					     .pause_before_switchover = true},
+			 "2.9", "");
 }
 
 static void postcopy(void **state)
@@ -98,7 +136,7 @@ static void postcopy(void **state)
 	(void)state;
 	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_RETURN_PATH,
 					     .switches = true},
-			 "2.6", "");
+			 "2.5", "");
 }
 
 static void postcopy_huge_pages(void **state)
@@ -107,7 +145,7 @@ static void postcopy_huge_pages(void **state)
 	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_RETURN_PATH,
 					     .switches = true,
 					     .huge_page_size = 4 * PAIR_PAGE},
-			 "3.1", "");
+			 "3.0", "");
 }
 
 static void postcopy_recovered(void **state)
@@ -116,7 +154,7 @@ static void postcopy_recovered(void **state)
 	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_RETURN_PATH,
 					     .switches = true,
 					     .cuts = 3},
-			 "3.1", "");
+			 "3.0", "");
 }
 
 static void preempt(void **state)
@@ -125,7 +163,7 @@ static void preempt(void **state)
 	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_RETURN_PATH |
 							     MR_CAPABILITY_POSTCOPY_PREEMPT,
 					     .switches = true},
-			 "7.2", "");
+			 "7.1", "");
 }
 
 static void preempt_huge_pages_recovered(void **state)
@@ -136,13 +174,13 @@ static void preempt_huge_pages_recovered(void **state)
 					     .switches = true,
 					     .huge_page_size = 4 * PAIR_PAGE,
 					     .cuts = 2},
-			 "7.2", "");
+			 "7.1", "");
 }
 
 static void multifd(void **state)
 {
 	(void)state;
-	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_MULTIFD, .multifd_channels = 2}, "4.1", "");
+	in_every_release((struct pair_setup){.capabilities = MR_CAPABILITY_MULTIFD, .multifd_channels = 2}, "4.0", "");
 }
 
 static void multifd_compressed(void **state)
@@ -154,7 +192,7 @@ static void multifd_compressed(void **state)
 		const struct pair_setup setup = {
 			.capabilities = MR_CAPABILITY_MULTIFD, .multifd_channels = 2, .method = methods[i]};
 
-		in_every_release(setup, "5.2", "8.2");
+		in_every_release(setup, "5.0", "8.2");
 		in_every_release(setup, "10.0", "");
 	}
 }
@@ -175,7 +213,10 @@ int main(void)
 		cmocka_unit_test(precopy),
 		cmocka_unit_test(precopy_with_return_path),
 		cmocka_unit_test(precopy_xbzrle),
+		cmocka_unit_test(precopy_with_pauses),
+		cmocka_unit_test(zero_detection),
 		cmocka_unit_test(postcopy),
+		cmocka_unit_test(postcopy_release_ram),
 		cmocka_unit_test(postcopy_huge_pages),
 		cmocka_unit_test(postcopy_recovered),
 		cmocka_unit_test(preempt),
