@@ -719,6 +719,25 @@ static void write_faults(void **state)
 	lone_free(lone);
 }
 
+/* A write into the middle of a huge page: all of it goes out before it is unprotected, which is a whole host page. */
+static void huge_write_faults(void **state)
+{
+	struct lone *lone = lone_new("7.2");
+
+	(void)state;
+	lone->config.capabilities = MR_CAPABILITY_BACKGROUND_SNAPSHOT;
+	lone_block(lone, 0, "mem", 8, 4 * LONE_PAGE);
+	lone->shown |= LONE_SHOW(UNPROTECT) | LONE_SHOW(REQUEST);
+	lone_start(lone);
+	lone_until(lone, "page:mem:0");
+	forget_words(lone);
+	assert_true(mr_outgoing_write_fault(lone->source, 0, 6 * LONE_PAGE));
+	lone_until(lone, "served");
+	expect_words(lone, "page:1 page:2 page:3 unprotect:mem:0+4 page:4 page:5 page:6 page:7 unprotect:mem:4+4 "
+			   "served:mem:4+1");
+	lone_free(lone);
+}
+
 /* A snapshot's PART that a handler cannot write, and one of two rounds. */
 static void snapshot_rounds(void **state)
 {
@@ -865,6 +884,7 @@ int main(void)
 		cmocka_unit_test(failing_devices),
 		cmocka_unit_test(background_snapshot),
 		cmocka_unit_test(write_faults),
+		cmocka_unit_test(huge_write_faults),
 		cmocka_unit_test(snapshot_rounds),
 		cmocka_unit_test(stopped_guest),
 		cmocka_unit_test(colo),

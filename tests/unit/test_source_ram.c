@@ -117,7 +117,7 @@ static void left_out(void **state)
 	lone_until(lone, "[active]");
 	assert_false(mr_outgoing_free_hint(lone->source, 0, 0, LONE_PAGE));
 	lone_free(lone);
-	/* up to 4.1 with postcopy a hint clears both maps */
+	/* 4.1, too */
 	lone = lone_new("4.1");
 	begin(lone);
 	assert_true(mr_outgoing_free_hint(lone->source, 0, 0, LONE_PAGE));
@@ -433,6 +433,26 @@ static void preempt_names(void **state)
 	lone_free(lone);
 }
 
+/* keeps SRC-017: a PART ends on the main channel: the first urgent page of the next one names its block again. */
+static void preempt_names_of_parts(void **state)
+{
+	struct lone *lone = lone_preempt("7.2", 12, 0);
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++)
+		lone_choose(lone, MR_CHOICE_SECTION_ENDS, i == 2 || i == 4);
+	lone_until(lone, "page:mem:0");
+	lone_request(lone, "mem", 4, 1);
+	read_requests(lone);
+	lone_until(lone, ".");
+	lone_request(lone, "mem", 7, 1);
+	read_requests(lone);
+	lone_until(lone, "page:mem:8");
+	expect_words(lone, "part#1 page:mem:0 p:page:mem:4 eos . "
+			   "part#1 served:mem:4+1 p:page:mem:7 eos . part#1 served:mem:7+1 page:mem:8");
+	lone_free(lone);
+}
+
 /* From 8.0 on each channel has its own, urgent pages go at once, and the scan is not moved up to 10.0. */
 static void urgent_pages(void **state)
 {
@@ -484,13 +504,14 @@ static void urgent_requests(void **state)
 	lone->blocks[2].ignored = true;
 	lone->shown |= LONE_SHOW(REQUEST);
 	begin_postcopy(lone);
+	lone_request(lone, "mem", 4, 0);
 	lone_request(lone, "mem", 2, 4);
 	lone_request(lone, "mem", 2, 2);
 	lone_request(lone, "shared", 1, 1);
 	lone_request(lone, "mem", 6, 2);
 	read_requests(lone);
-	expect_words(lone, "p:page:mem:2 p:page:3 p:page:4 p:page:5 served:mem:2+4 dropped:mem:2+2 dropped:shared:1+1 "
-			   "p:page:6 p:page:7 served:mem:6+2");
+	expect_words(lone, "dropped:mem:4+0 p:page:mem:2 p:page:3 p:page:4 p:page:5 served:mem:2+4 dropped:mem:2+2 "
+			   "dropped:shared:1+1 p:page:6 p:page:7 served:mem:6+2");
 	lone_until(lone, ".");
 	expect_words(lone, "part#1 page:mem:0 page:1 page:vga:0 page:1 eos .");
 	lone_free(lone);
@@ -1077,6 +1098,7 @@ int main(void)
 		cmocka_unit_test(partial_host_pages),
 		cmocka_unit_test(huge_requests),
 		cmocka_unit_test(preempt_names),
+		cmocka_unit_test(preempt_names_of_parts),
 		cmocka_unit_test(urgent_pages),
 		cmocka_unit_test(urgent_requests),
 		cmocka_unit_test(urgent_overlap),

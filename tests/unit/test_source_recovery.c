@@ -95,6 +95,25 @@ static void recovery(void **state)
 	}
 }
 
+/* keeps SRC-015: a release that has no preempt channel opens none, neither at the switch nor in a recovery. */
+static void no_preempt_channel(void **state)
+{
+	struct lone *lone = lone_new("6.2");
+
+	(void)state;
+	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_PREEMPT;
+	begin(lone);
+	cut_main(lone);
+	lone_later(lone, 100);
+	lone_run(lone);
+	assert_true(mr_outgoing_recover(lone->source));
+	lone_run(lone);
+	answer_bitmaps(lone);
+	expect_words(lone, "[postcopy-paused] paused connect:recovery [postcopy-recover] bitmap/10:mem bitmap/10:vga "
+			   "resume/9");
+	lone_free(lone);
+}
+
 /* Every byte of the recovery's connection: no header, no configuration, no command but these. */
 static void recovery_bytes(void **state)
 {
@@ -434,6 +453,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(recovery),
+		cmocka_unit_test(no_preempt_channel),
 		cmocka_unit_test(recovery_bytes),
 		cmocka_unit_test(paused_by_operator),
 		cmocka_unit_test(no_recovery),

@@ -68,6 +68,31 @@ static void classes_of_bytes(void **state)
 	lone_free(lone);
 }
 
+/* An operator stops the guest in mid-migration, lets it go on, and stops it again: downtime's is what goes meanwhile.
+ */
+static void stopped_by_operator(void **state)
+{
+	struct lone *lone = lone_new("7.2");
+	struct mr_outgoing_statistics statistics;
+
+	(void)state;
+	lone_start(lone);
+	lone_until(lone, "page:mem:0");
+	assert_true(mr_outgoing_guest(lone->source, false));
+	lone_until(lone, "page:1");
+	lone_until(lone, "page:2");
+	assert_true(mr_outgoing_guest(lone->source, true));
+	lone_until(lone, "page:3");
+	assert_true(mr_outgoing_guest(lone->source, false));
+	lone_run(lone);
+	statistics = lone_statistics(lone);
+	/* pages 0 and 3 while it ran; 1 and 2, all of vga and the end mark while it stood */
+	assert_int_equal(statistics.precopy_bytes, NAMED_MEM + LONE_PAGE + CONTINUED + LONE_PAGE);
+	assert_int_equal(statistics.downtime_bytes, PAGES + PART_EOS - statistics.precopy_bytes);
+	assert_false(lone_has_said(lone, "stop-guest"));
+	lone_free(lone);
+}
+
 /* Pages: zero ones, normal ones, and what is left. */
 static void pages(void **state)
 {
@@ -211,7 +236,7 @@ int main(void)
 		cmocka_unit_test(transferred), cmocka_unit_test(classes_of_bytes),
 		cmocka_unit_test(pages),       cmocka_unit_test(multifd),
 		cmocka_unit_test(syncs),       cmocka_unit_test(rate),
-		cmocka_unit_test(requests),
+		cmocka_unit_test(requests),    cmocka_unit_test(stopped_by_operator),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -390,6 +390,118 @@ static void acks_not_needed(void **state)
 	lone_free(lone);
 }
 
+/* ---- The guest's operator ---- */
+
+static struct lone *lone_with_acks(void)
+{
+	struct lone *lone = lone_new("8.2");
+
+	lone->config.capabilities = MR_CAPABILITY_RETURN_PATH | MR_CAPABILITY_SWITCHOVER_ACK;
+	lone_start(lone);
+	lone_until(lone, "[active]");
+	for (unsigned step = 0; step < 300; step++)
+		lone_step(lone, MR_SOURCE_MIGRATION);
+	assert_false(lone_has_said(lone, "stop-guest"));
+	return lone;
+}
+
+/* A guest that is stopped in mid-migration needs no ack any more; one that goes on needs it again. */
+static void operator_opens_the_gate(void **state)
+{
+	struct lone *lone = lone_with_acks();
+
+	(void)state;
+	assert_true(mr_outgoing_guest(lone->source, false));
+	lone_run(lone);
+	assert_true(lone_has_said(lone, "eof"));
+	assert_false(lone_has_said(lone, "stop-guest"));
+	lone_free(lone);
+	lone = lone_with_acks();
+	assert_true(mr_outgoing_guest(lone->source, false));
+	assert_true(mr_outgoing_guest(lone->source, true));
+	for (unsigned step = 0; step < 300; step++)
+		lone_step(lone, MR_SOURCE_MIGRATION);
+	assert_false(lone_has_said(lone, "stop-guest"));
+	lone_ack(lone);
+	while (lone_step(lone, MR_SOURCE_RETURN) == MR_STEP_ACTION)
+		continue;
+	lone_run(lone);
+	assert_true(lone_has_said(lone, "stop-guest"));
+	lone_free(lone);
+}
+
+static bool starts_after_failure(bool stopped, bool continued)
+{
+	struct lone *lone = lone_new("9.2");
+	bool starts;
+
+	lone_answer(lone, "timer", MR_HOOK_SAVE_STATE, 5);
+	lone_start(lone);
+	lone_until(lone, "[active]");
+	if (stopped)
+		assert_true(mr_outgoing_guest(lone->source, false));
+	if (continued)
+		assert_true(mr_outgoing_guest(lone->source, true));
+	lone_run(lone);
+	assert_true(lone_has_said(lone, "failed:HND-013"));
+	starts = lone_has_said(lone, "start-guest");
+	/* Nobody asks a migration that is over. */
+	assert_false(mr_outgoing_guest(lone->source, true));
+	lone_free(lone);
+	return starts;
+}
+
+/* A failure starts the guest if it ran when the machine stopped it, and only then. */
+static void operator_and_failure(void **state)
+{
+	struct lone *lone = lone_new("9.2");
+
+	(void)state;
+	assert_true(starts_after_failure(false, false));
+	assert_false(starts_after_failure(true, false));
+	assert_true(starts_after_failure(true, true));
+	/* before the machine has stopped it, nothing is to be started */
+	lone_start(lone);
+	lone_until(lone, "page:mem:0");
+	assert_true(mr_outgoing_guest(lone->source, false));
+	mr_outgoing_cancel(lone->source);
+	lone_run(lone);
+	assert_true(lone_has_said(lone, "[cancelled]"));
+	assert_false(lone_has_said(lone, "start-guest"));
+	lone_free(lone);
+}
+
+/* Once the machine has stopped the guest it is not the operator's any more; a snapshot gives it back. */
+static void operator_too_late(void **state)
+{
+	struct lone *lone = lone_new("9.2");
+
+	(void)state;
+	lone_start(lone);
+	lone_until(lone, "stop-guest");
+	assert_false(mr_outgoing_guest(lone->source, true));
+	assert_false(mr_outgoing_guest(lone->source, false));
+	lone_run(lone);
+	assert_true(lone_has_said(lone, "finished"));
+	assert_false(mr_outgoing_guest(lone->source, false));
+	lone_free(lone);
+	for (unsigned stopped = 0; stopped < 2; stopped++) {
+		lone = lone_new("9.2");
+		lone->config.capabilities = MR_CAPABILITY_BACKGROUND_SNAPSHOT;
+		lone->config.guest_stopped = stopped;
+		lone_start(lone);
+		lone_until(lone, "page:mem:0");
+		assert_int_equal(lone_has_said(lone, "start-guest"), !stopped);
+		assert_true(mr_outgoing_guest(lone->source, stopped));
+		mr_outgoing_cancel(lone->source);
+		forget_words(lone);
+		lone_run(lone);
+		assert_true(lone_has_said(lone, "[cancelled]"));
+		assert_false(lone_has_said(lone, "start-guest"));
+		lone_free(lone);
+	}
+}
+
 /* ---- The throttle ---- */
 
 static void dirty_all(struct lone *lone)
@@ -619,6 +731,29 @@ static void discards(void **state)
 	}
 }
 
+/* keeps DSC-001: what is unplugged is not sent, hence not discarded, also where never sent pages have a map. */
+static void unplugged_discards(void **state)
+{
+	static const char *const releases[] = {"4.1", "7.2"};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct lone *lone = lone_new(releases[i]);
+
+		lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
+		lone_start(lone);
+		assert_true(mr_outgoing_plug(lone->source, 0, LONE_PAGE, 2 * LONE_PAGE, false));
+		lone_until(lone, "[active]");
+		mr_outgoing_start_postcopy(lone->source);
+		lone_choose(lone, MR_CHOICE_TURN, MR_TURN_POSTCOPY);
+		forget_words(lone);
+		lone_until(lone, "ping:2");
+		/* 1 and 2 would be pages that nobody ever sends */
+		expect_words(lone, "[postcopy-active] stop-guest discard:mem:0+1,3+1 discard:vga:0+2 ping:2");
+		lone_free(lone);
+	}
+}
+
 /* A block whose host pages cannot be discarded. */
 static void impossible_discards(void **state)
 {
@@ -808,6 +943,26 @@ static void acks_counted(void **state)
 	lone_until(lone, "stop-guest");
 	assert_false(mr_outgoing_want_ack(lone->source));
 	lone_free(lone);
+	/* one that is asked for before the first step counts as well, and no choice switches without it */
+	lone = lone_new("11.1");
+	lone->config.capabilities = MR_CAPABILITY_RETURN_PATH | MR_CAPABILITY_SWITCHOVER_ACK;
+	lone->choose_always = true;
+	lone_choose(lone, MR_CHOICE_TURN, MR_TURN_COMPLETE);
+	lone_start(lone);
+	assert_true(mr_outgoing_want_ack(lone->source));
+	for (unsigned step = 0; step < 100; step++)
+		lone_step(lone, MR_SOURCE_MIGRATION);
+	assert_false(lone_has_said(lone, "stop-guest"));
+	lone_ack(lone);
+	lone_step(lone, MR_SOURCE_RETURN);
+	lone_until(lone, "stop-guest");
+	lone_free(lone);
+	/* with the machine type of an older release one ack stands for all */
+	lone = lone_new_machine("11.1", "pc-q35-11.0");
+	lone->config.capabilities = MR_CAPABILITY_RETURN_PATH | MR_CAPABILITY_SWITCHOVER_ACK;
+	lone_start(lone);
+	assert_false(mr_outgoing_want_ack(lone->source));
+	lone_free(lone);
 	for (unsigned i = 0; i < 2; i++) {
 		lone = lone_new(i ? "11.0" : "11.1");
 		lone->config.capabilities = i ? MR_CAPABILITY_RETURN_PATH | MR_CAPABILITY_SWITCHOVER_ACK : 0;
@@ -936,6 +1091,9 @@ int main(void)
 		cmocka_unit_test(log_when_small),
 		cmocka_unit_test(switchover_ack),
 		cmocka_unit_test(acks_not_needed),
+		cmocka_unit_test(operator_opens_the_gate),
+		cmocka_unit_test(operator_and_failure),
+		cmocka_unit_test(operator_too_late),
 		cmocka_unit_test(throttle),
 		cmocka_unit_test(no_throttle),
 		cmocka_unit_test(throttle_parameters),
@@ -943,6 +1101,7 @@ int main(void)
 		cmocka_unit_test(other_turns),
 		cmocka_unit_test(other_syncs),
 		cmocka_unit_test(discards),
+		cmocka_unit_test(unplugged_discards),
 		cmocka_unit_test(impossible_discards),
 		cmocka_unit_test(release_ram),
 		cmocka_unit_test(scan_at_the_switch),
