@@ -151,7 +151,6 @@ static void begin(uint8_t release, uint8_t capability, uint8_t more, uint8_t see
 		.auto_converge = more & 4,
 		.guest_stopped = more & 8,
 		.unplug_first = more & 16,
-		.preempt_break_huge = true,
 		.blocks = blocks,
 		.block_count = BLOCKS,
 		.handlers = &handlers,

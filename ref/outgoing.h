@@ -77,7 +77,7 @@ const char *mr_source_status_name(enum mr_source_status status);
 
 /* A RAM block of the source's machine. */
 struct mr_outgoing_block {
-	const char *name;      /* copied; at most MR_NAME_MAX bytes */
+	const char *name;      /* 1 to MR_NAME_MAX bytes, another for each block */
 	uint64_t used_length;  /* bytes, a multiple of the target page size */
 	uint64_t page_size;    /* of its host pages, bytes; 0: the host's ordinary one */
 	uint64_t address;      /* guest-physical, sent with ignore-shared */
@@ -94,7 +94,8 @@ enum mr_look {
 /* Guest memory. */
 struct mr_outgoing_memory {
 	void *argument;
-	/* The target page at `offset`, to be read until the machine's next step; never NULL. */
+	/* The target page at `offset`, never NULL. All pages of one step, up to MR_PACKET_PAGES_MAX, are read until the
+	 * next. */
 	const uint8_t *(*page)(void *argument, unsigned actor, uint32_t block, uint64_t offset, enum mr_look look);
 };
 
@@ -108,6 +109,7 @@ enum mr_zero_detection {
 
 struct mr_choices;
 
+/* What it points to must stay as long as the machine, but for `blocks` and the names in them, which are copied. */
 struct mr_outgoing_config {
 	struct mr_profile profile;    /* of the source; unknown: the newest release */
 	uint32_t capabilities;        /* enum mr_capability */
@@ -116,7 +118,6 @@ struct mr_outgoing_config {
 	bool auto_converge;           /* the same */
 	bool guest_stopped;           /* the guest does not run when the migration begins */
 	bool unplug_first;            /* some devices have to be unplugged before: MR_SOURCE_ACTION_UNPLUG */
-	bool preempt_break_huge;      /* x-postcopy-preempt-break-huge, where the profile has it */
 	const char *machine;          /* machine type in the configuration; NULL: "" */
 	bool uuid_known;              /* send the uuid, with validate-uuid; multifd channels send it always */
 	uint8_t uuid[16];
@@ -125,7 +126,8 @@ struct mr_outgoing_config {
 	uint32_t host_page_size;                /* the host's ordinary page, bytes; 0: 4096 */
 	const struct mr_outgoing_block *blocks; /* in the order of the machine's list (SRC-006) */
 	uint32_t block_count;
-	/* Whose sections are sent, "ram" among them (HND-001); must not change before the end. */
+	/* Whose sections are sent; "ram" among them, with the hooks of mr_handler_known() (HND-001). They must not
+	 * change before the end. */
 	const struct mr_handlers *handlers;
 
 	/* parameters, with 0 for the release's default */
@@ -173,8 +175,11 @@ enum mr_choice {
 
 struct mr_choices {
 	void *argument;
-	/* What is decided; `canonical` is what the machine would do, and a legal answer always. An answer that is
-	 * impossible counts as canonical. */
+	/*
+	 * What is decided; `canonical` is what the machine would do, and a legal answer always. An answer that is
+	 * impossible counts as canonical. The machine's step is under way: functions that take it as const may be
+	 * called, no other.
+	 */
 	uint64_t (*choose)(void *argument, enum mr_choice choice, uint64_t canonical);
 };
 
@@ -187,7 +192,7 @@ enum mr_source_action_kind {
 	MR_SOURCE_ACTION_ITERATION,  /* the scan has gone over all blocks: `count` passes so far */
 	MR_SOURCE_ACTION_RETURN,     /* a return path message was taken (`message`) */
 	MR_SOURCE_ACTION_REQUEST,    /* a page request was served or dropped (`request`) */
-	MR_SOURCE_ACTION_DISCARDED,  /* the discards of one block are out: `discarded` */
+	MR_SOURCE_ACTION_DISCARDED,  /* the discards of all blocks are out: `discarded` */
 	MR_SOURCE_ACTION_DISPATCHED, /* a packet's pages were given to a sender of multifd: `count` so far */
 	MR_SOURCE_ACTION_BARRIER,    /* every multifd channel has written its SYNC */
 	MR_SOURCE_ACTION_PAUSED,     /* connections are given up; mr_outgoing_recover() goes on */
@@ -202,7 +207,7 @@ enum mr_source_action_kind {
 	MR_SOURCE_ACTION_LOG_STOP,
 	MR_SOURCE_ACTION_UNPLUG,      /* wait until devices that cannot be migrated are gone */
 	MR_SOURCE_ACTION_STOP_GUEST,  /* the guest stands from now on */
-	MR_SOURCE_ACTION_START_GUEST, /* it goes on here, after a failure; not started if it did not run before */
+	MR_SOURCE_ACTION_START_GUEST, /* it goes on here: after a failure, or once a snapshot has its devices */
 	MR_SOURCE_ACTION_PROTECT,     /* background snapshot: write-protect `range`; what was written faults */
 	MR_SOURCE_ACTION_UNPROTECT,   /* `range` is out */
 	MR_SOURCE_ACTION_THROTTLE,    /* let vCPUs run only 100 - `count` percent of the time */
@@ -242,7 +247,6 @@ struct mr_source_action {
 			bool sent;              /* false: nothing was left to send of it */
 		} request;
 		struct {
-			uint32_t block;
 			uint64_t ranges, commands;
 		} discarded;
 		struct {
@@ -304,22 +308,33 @@ uint64_t mr_outgoing_consumed(const struct mr_outgoing *outgoing, uint32_t chann
 /* Writing to a connection failed with this errno: noticed where a source looks (SRC-030). */
 void mr_outgoing_broken(struct mr_outgoing *outgoing, uint32_t channel, int error);
 
-/* The pages from `start` on, bytes, were dirtied: the answer to LOG_SYNC. False if they are not in the block. */
+/* The pages from `start` on were dirtied: the answer to LOG_SYNC, and to nothing else. `start` and `length`, here and
+ * below: bytes, whole target pages. False if they are not in a block that is sent. */
 bool mr_outgoing_dirty(struct mr_outgoing *outgoing, uint32_t block, uint64_t start, uint64_t length);
 /* The answer to SAVE and DESCRIBE; the bytes must stay until the action is completed and the next is taken. */
 void mr_outgoing_save(struct mr_outgoing *outgoing, struct mr_bytes body);
 /* The answer to HOOK where a handler is asked what it still has to send. */
 void mr_outgoing_pending(struct mr_outgoing *outgoing, const struct mr_pending *pending);
-/* Background snapshot: the guest wants to write to this page. False if the queue is full or there is no snapshot. */
+/*
+ * Background snapshot: the guest wants to write to this target page. Its host page becomes a request for the first page
+ * in it (SRC-028). False if the queue is full, there is no snapshot, or the page is not in a block that is sent.
+ */
 bool mr_outgoing_write_fault(struct mr_outgoing *outgoing, uint32_t block, uint64_t offset);
-/* Whole host pages are unplugged, or plugged again: never sent (SRC-007). */
+/* Whole host pages are unplugged, and never sent, or plugged again (SRC-007). False as mr_outgoing_dirty(). */
 bool mr_outgoing_plug(struct mr_outgoing *outgoing, uint32_t block, uint64_t start, uint64_t length, bool plugged);
-/* Pages that the guest does not need, say in its balloon: they are not sent until dirtied again (SRC-007). */
+/* Pages that the guest does not need, say in its balloon: they are not sent until dirtied again (SRC-007). False as
+ * mr_outgoing_dirty(), and with postcopy-ram. */
 bool mr_outgoing_free_hint(struct mr_outgoing *outgoing, uint32_t block, uint64_t start, uint64_t length);
 
-/* 11.1: a device asks that the switch waits for its approval (SRC-034). False if acks are not counted, or it is too
- * late. */
+/* 11.1: a device asks that the switch waits for its approval (HND-010). False if acks are not counted, but one stands
+ * for all (`switchover-ack-once`), and if the guest stands already. */
 bool mr_outgoing_want_ack(struct mr_outgoing *outgoing);
+
+/*
+ * The guest's operator stops it, or lets it go on. While it stands no switch waits for acks (SRC-034), what is sent
+ * counts as downtime-bytes (SRC-035), and a failure leaves it standing. False once the machine itself has stopped it.
+ */
+bool mr_outgoing_guest(struct mr_outgoing *outgoing, bool runs);
 
 /* The world's clock for the steps that follow, ns; canonical choices go by it. */
 void mr_outgoing_set_time(struct mr_outgoing *outgoing, uint64_t nanoseconds);

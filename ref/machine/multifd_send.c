@@ -2,6 +2,7 @@
 #include "multifd_send.h"
 
 #include "wire/method.h"
+#include "wire/wire.h"
 
 #include <string.h>
 
@@ -427,9 +428,7 @@ static void fill_places(struct sender *sender)
 	for (size_t i = 0; i < MR_NAME_MAX && batch->name[i]; i++)
 		sender->name[i] = (uint8_t)batch->name[i];
 	for (uint32_t i = 0; i < batch->count; i++)
-		for (unsigned k = 0; k < OFFSET_SIZE; k++)
-			sender->offsets[i * OFFSET_SIZE + k] =
-				(uint8_t)(batch->offsets[i] >> 8 * (OFFSET_SIZE - 1 - k));
+		mr_put_be64(sender->offsets + (size_t)i * OFFSET_SIZE, batch->offsets[i]);
 }
 
 /* What a release that makes each packet anew does not leave there. */

@@ -181,6 +181,18 @@ static bool is_possible_page(const struct mr_outgoing_config *config, char error
 	return true;
 }
 
+/* Without one of its hooks pages would wait that no turn ever comes to. */
+static bool has_ram(const struct mr_handlers *handlers)
+{
+	struct mr_handler ram;
+
+	mr_handler_known("ram", &ram);
+	for (uint32_t i = 0; i < handlers->count; i++)
+		if (strcmp(handlers->entries[i].idstr, "ram") == 0)
+			return (handlers->entries[i].handler.hooks & ram.hooks) == ram.hooks;
+	return false;
+}
+
 static bool is_possible(const struct mr_outgoing_config *config, char error[96])
 {
 	size_t cache;
@@ -201,10 +213,13 @@ static bool is_possible(const struct mr_outgoing_config *config, char error[96])
 		return complain(error, mr_text("connections: expected at most 512"));
 	if (config->package_max > UINT32_MAX)
 		return complain(error, mr_text("the limit of a package: expected at most 2^32 - 1 bytes"));
-	if (!config->handlers)
-		return complain(error, mr_text("handlers: expected a list of them"));
+	if (!config->handlers || !has_ram(config->handlers))
+		return complain(error, mr_text("handlers: expected a list with ram and all of its hooks"));
 	if (!config->memory.page)
 		return complain(error, mr_text("guest memory: expected a way to read it"));
+	if (config->throttle_initial > THROTTLE_MAXIMUM || config->throttle_increment > THROTTLE_MAXIMUM ||
+	    config->throttle_maximum > THROTTLE_MAXIMUM)
+		return complain(error, mr_text("throttle of the vCPUs: expected at most 99 percent"));
 	if (config->machine && strlen(config->machine) > MR_MACHINE_NAME_MAX)
 		return complain(error, mr_text("machine type: expected at most 255 bytes"));
 	if (!mr_page_saver_size(config->target_page_size, config->xbzrle_cache_size, &cache))
@@ -244,7 +259,6 @@ static void lay_out_block(const struct mr_outgoing_config *config, size_t *used,
 	block->unsent = unsent && postcopy ? reserve(used, bitmap_bytes(pages), 1) : 0;
 	block->unlogged = reserve(used, bitmap_bytes(chunks_of(config, pages)), 1);
 	block->unplugged = reserve(used, bitmap_bytes(pages), 1);
-	block->answered = reserve(used, sizeof(bool), 1);
 }
 
 /* Lays everything out; `outgoing` NULL: only counts. */
@@ -349,7 +363,7 @@ struct mr_outgoing *mr_outgoing_init(void *memory, size_t size, const struct mr_
 	outgoing->profile = outgoing->config.profile;
 	outgoing->block_count = config->block_count;
 	outgoing->connections_max = outgoing->config.connections_max;
-	outgoing->size = lay_out(&outgoing->config, outgoing);
+	lay_out(&outgoing->config, outgoing);
 	for (uint32_t i = 0; i < config->block_count; i++)
 		take_block(outgoing, i, &config->blocks[i]);
 	outgoing->config.blocks = NULL;
@@ -367,7 +381,6 @@ struct mr_outgoing *mr_outgoing_init(void *memory, size_t size, const struct mr_
 		return NULL;
 	outgoing->main_channel = outgoing->preempt_channel = NO_CONNECTION;
 	outgoing->last_block[RAM_MAIN] = outgoing->last_block[RAM_PREEMPT] = NO_BLOCK;
-	outgoing->guest_ran = !config->guest_stopped;
 	outgoing->guest_stopped = config->guest_stopped;
 	start_actor(&outgoing->migration, MR_SOURCE_MIGRATION, mr_source_begin);
 	outgoing->returner.number = MR_SOURCE_RETURN;
@@ -587,12 +600,15 @@ void mr_outgoing_pending(struct mr_outgoing *outgoing, const struct mr_pending *
 
 bool mr_outgoing_write_fault(struct mr_outgoing *outgoing, uint32_t block, uint64_t offset)
 {
-	uint64_t first, count;
+	uint64_t first, count, host_pages;
 
 	if (!source_has(outgoing, MR_CAPABILITY_BACKGROUND_SNAPSHOT) ||
 	    !take_range(outgoing, block, offset, source_page(outgoing), &first, &count))
 		return false;
-	return mr_request_queue_push(&outgoing->queue, block, offset, source_page(outgoing));
+	/* Protection goes by host pages, so all of this one has to be out before the guest may write. */
+	host_pages = source_block_at(outgoing, block)->host_pages;
+	return mr_request_queue_push(&outgoing->queue, block, first / host_pages * host_pages * source_page(outgoing),
+				     source_page(outgoing));
 }
 
 bool mr_outgoing_plug(struct mr_outgoing *outgoing, uint32_t block, uint64_t start, uint64_t length, bool plugged)
@@ -624,9 +640,18 @@ bool mr_outgoing_free_hint(struct mr_outgoing *outgoing, uint32_t block, uint64_
 bool mr_outgoing_want_ack(struct mr_outgoing *outgoing)
 {
 	if (!source_has(outgoing, MR_CAPABILITY_SWITCHOVER_ACK) ||
-	    !source_does(outgoing, MR_SWITCH_SWITCHOVER_ACK_COUNTED) || outgoing->guest_stopped)
+	    !source_does(outgoing, MR_SWITCH_SWITCHOVER_ACK_COUNTED) ||
+	    source_does(outgoing, MR_SWITCH_SWITCHOVER_ACK_ONCE) || outgoing->guest_stopped)
 		return false;
 	outgoing->acks_wanted++;
+	return true;
+}
+
+bool mr_outgoing_guest(struct mr_outgoing *outgoing, bool runs)
+{
+	if (outgoing->guest_held || outgoing->over)
+		return false;
+	outgoing->guest_stopped = !runs;
 	return true;
 }
 
@@ -674,7 +699,7 @@ bool mr_outgoing_pause(struct mr_outgoing *outgoing)
 
 bool mr_outgoing_recover(struct mr_outgoing *outgoing)
 {
-	const uint32_t needed = source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) ? 2 : 1;
+	const uint32_t needed = source_has_preempt(outgoing) ? 2 : 1;
 
 	if (outgoing->status != MR_SOURCE_STATUS_POSTCOPY_PAUSED || outgoing->config.release_ram ||
 	    outgoing->connections_max - outgoing->connection_count < needed)
@@ -728,13 +753,18 @@ void mr_outgoing_cursor(const struct mr_outgoing *outgoing, uint32_t *block, uin
 {
 	const struct host_page *page = &outgoing->migration.host_page;
 	const struct scan *scan = &outgoing->scan;
+	uint64_t at = scan->page;
 
+	*block = scan->block;
 	/* The rest of a host page comes first, then what lies behind the last urgent page. */
-	*block = page->open ? page->block : scan->hinted && !scan->searching ? scan->hint_block : scan->block;
-	*offset = (page->open                         ? page->next
-		   : scan->hinted && !scan->searching ? scan->hint_page
-						      : scan->page) *
-		  source_page(outgoing);
+	if (page->open) {
+		*block = page->block;
+		at = page->next;
+	} else if (scan->hinted && !scan->searching) {
+		*block = scan->hint_block;
+		at = scan->hint_page;
+	}
+	*offset = at * source_page(outgoing);
 }
 
 const struct mr_finding *mr_outgoing_error(const struct mr_outgoing *outgoing)

@@ -41,10 +41,11 @@ struct source_block {
 	uint8_t name_length;
 	bool ignored;
 	bool lists_page_size;
+	bool answered; /* its bitmap came in this recovery */
 	uint64_t used_length, page_size, address, cache_offset;
-	uint64_t pages;                                      /* target pages */
-	uint64_t host_pages;                                 /* target pages that are sent as one: of a host page */
-	size_t dirty, unsent, unlogged, unplugged, answered; /* bitmaps; `unlogged`: a bit for each chunk */
+	uint64_t pages;                            /* target pages */
+	uint64_t host_pages;                       /* target pages that are sent as one: of a host page */
+	size_t dirty, unsent, unlogged, unplugged; /* bitmaps; `unlogged`: a bit for each chunk */
 };
 
 /* The host page that an actor is sending. */
@@ -96,20 +97,19 @@ struct source_actor {
 
 /* What the migration thread is at, within its programs. */
 struct progress {
-	uint32_t index;    /* block, channel or subsection that is next */
+	uint32_t index;    /* block or connection that is next */
 	uint64_t cursor;   /* bit of a bitmap */
 	uint64_t passes;   /* host pages in this section so far */
 	uint64_t began;    /* this section, ns */
 	bool last_stage;   /* no page is looked at again */
 	bool nothing_left; /* the scan found no dirty page */
-	bool exact;        /* of the pending query at hand */
 	bool flush;        /* FLUSH follows the barrier at hand */
 	bool queried;      /* a query of what is pending fetches the dirty log */
 };
 
 /* Where the parts of the arena lie: offsets from the machine's first byte. */
 struct source_places {
-	size_t blocks, connections, decoder, session, package, multifd, cache, page, encoding, discards;
+	size_t blocks, connections, decoder, session, package, multifd, cache, discards;
 };
 
 /* How fast it goes, and what follows from that. */
@@ -120,13 +120,11 @@ struct pace {
 	uint64_t rate_start, rate_dirtied; /* of dirty-pages-rate */
 	uint64_t throttle_start, throttle_dirtied, throttle_sent;
 	unsigned throttle_strikes;
-	uint64_t fetched; /* the dirty log, last */
 };
 
 struct mr_outgoing {
 	struct mr_outgoing_config config;
 	struct mr_profile profile;
-	size_t size; /* of the arena */
 
 	enum mr_source_status status;
 	struct mr_finding error;        /* why it failed */
@@ -134,7 +132,9 @@ struct mr_outgoing {
 	uint64_t time;                  /* ns */
 
 	bool cancel_asked, postcopy_asked, pause_asked, recover_asked, continue_asked;
-	bool guest_ran, guest_stopped;
+	bool guest_stopped;  /* it stands, whoever stopped it */
+	bool guest_held;     /* this machine has stopped it, and decides whether it goes on */
+	bool guest_ran;      /* until then */
 	bool in_postcopy;    /* RAM goes by postcopy's rules */
 	bool switching;      /* to postcopy */
 	bool completing;     /* the END of postcopy has begun */
@@ -143,9 +143,8 @@ struct mr_outgoing {
 	bool in_package;     /* the main channel's bytes are collected */
 	bool package_sent;   /* its last byte is out */
 	bool package_loaded; /* PONG 0x42 */
-	bool shut_seen;      /* SHUT came, with `shut_value` */
+	bool shut_seen;      /* SHUT came */
 	bool resumed;        /* RESUME_ACK */
-	bool recovering;     /* bitmaps are awaited */
 	bool logging;        /* the guest's writes are logged */
 	bool connecting;     /* the last connection is being made */
 	bool multifd_failed; /* a method could not make a payload */
@@ -154,8 +153,8 @@ struct mr_outgoing {
 	bool return_bad; /* nothing more is read there */
 	bool failed;
 	bool over;
-	uint32_t shut_value, pongs, acks_wanted, acks;
-	uint32_t bitmaps_missing;
+	uint32_t pongs, acks_wanted, acks;
+	uint32_t bitmaps_missing; /* in a recovery */
 
 	/* the request that the reader of the return path is at */
 	uint32_t asked_block;
@@ -226,6 +225,11 @@ static inline bool source_does(const struct mr_outgoing *outgoing, enum mr_switc
 static inline bool source_has(const struct mr_outgoing *outgoing, uint32_t capability)
 {
 	return outgoing->config.capabilities & capability;
+}
+
+static inline bool source_has_preempt(const struct mr_outgoing *outgoing)
+{
+	return source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) && source_does(outgoing, MR_SWITCH_PREEMPT);
 }
 
 static inline uint32_t source_page(const struct mr_outgoing *outgoing)
@@ -315,11 +319,13 @@ enum outcome mr_source_emit(struct mr_outgoing *outgoing, struct source_actor *a
 			    const struct mr_record *record);
 /* Bytes as they are: the head of `kind` and what follows it. */
 enum outcome mr_source_emit_bytes(struct mr_outgoing *outgoing, struct source_actor *actor,
-				  struct mr_source_action *action, uint32_t connection, enum mr_kind kind,
+				  struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
 				  struct mr_bytes head, struct mr_bytes body);
 /* The same for the body of a section, however long. */
 enum outcome mr_source_emit_body(struct mr_outgoing *outgoing, struct source_actor *actor,
 				 struct mr_source_action *action, enum mr_kind kind, struct mr_bytes body);
+/* Type byte and length of the description that was handed over; empty if there is none to send. */
+struct mr_bytes mr_source_description_head(const struct mr_outgoing *outgoing, struct source_actor *actor);
 enum outcome mr_source_command(struct mr_outgoing *outgoing, struct source_actor *actor,
 			       struct mr_source_action *action, enum mr_command_number number, uint32_t value);
 /* Opens the connection of a role, then goes on with `then`; actor->completion says whether it was made. */
@@ -361,6 +367,8 @@ enum outcome mr_source_commit(struct mr_outgoing *outgoing, struct source_actor 
 			      source_phase *then);
 /* Whether it waits for the operator once the guest stands. */
 bool mr_source_pauses(const struct mr_outgoing *outgoing);
+/* The guest stops, if it runs; whether it goes on is this machine's decision from now on. */
+source_phase mr_source_hold_guest;
 /* Programs: the guest stops, with all that comes before and behind; the FULL sections. They answer 0, or 1 for a
  * failure.
  */
@@ -419,6 +427,5 @@ source_phase mr_source_snapshot;
 source_phase mr_source_finish, mr_source_failing;
 /* The migration fails, for the reason remembered; who may have given the guest away pauses, if the release can. */
 enum outcome mr_source_fail(struct mr_outgoing *outgoing, struct source_actor *actor);
-/* What an interruption leads to: a failure, or a pause. */
 
 #endif

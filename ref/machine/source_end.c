@@ -129,9 +129,9 @@ static enum outcome start_guest(struct mr_outgoing *outgoing, struct source_acto
 				struct mr_source_action *action)
 {
 	actor->phase = show_end;
-	if (!outgoing->failed || !outgoing->guest_stopped || !outgoing->guest_ran || outgoing->handed_over)
+	if (!outgoing->failed || !outgoing->guest_held || !outgoing->guest_ran || outgoing->handed_over)
 		return ON;
-	outgoing->guest_stopped = false;
+	outgoing->guest_stopped = outgoing->guest_held = false;
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_START_GUEST);
 }
 

@@ -74,7 +74,6 @@ static enum outcome sync_fetched(struct mr_outgoing *outgoing, struct source_act
 	    outgoing->statistics.dirty_sync_count == 0)
 		outgoing->statistics.dirty_sync_count++;
 	outgoing->progress.queried = false;
-	outgoing->pace.fetched = outgoing->time;
 	outgoing->saver.generation = outgoing->statistics.dirty_sync_count;
 	update_rate(outgoing);
 	return mr_source_go(actor, is_throttle_due(outgoing) ? throttle : sync_done);

@@ -123,14 +123,14 @@ static enum outcome take_turn(struct mr_outgoing *outgoing, struct source_actor 
 	}
 }
 
-/* A turn that the machine cannot take now: the same query again, or postcopy where there is none. */
+/* Not the same query again, nor postcopy where there is none, nor any switch that a device has to allow yet. */
 static bool is_possible_turn(const struct mr_outgoing *outgoing, enum mr_turn turn)
 {
 	if (turn == MR_TURN_EXACT)
 		return !outgoing->turn.exact && !outgoing->in_postcopy && !source_does(outgoing, MR_SWITCH_PENDING_ONE);
-	if (turn == MR_TURN_POSTCOPY)
-		return outgoing->postcopy_asked && !outgoing->in_postcopy;
-	return true;
+	if (turn == MR_TURN_POSTCOPY && (!outgoing->postcopy_asked || outgoing->in_postcopy))
+		return false;
+	return turn == MR_TURN_ITERATE || outgoing->turn.switchover_allowed;
 }
 
 static enum outcome pending_known(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -173,14 +173,22 @@ bool mr_source_pauses(const struct mr_outgoing *outgoing)
 	return outgoing->config.pause_before_switchover && source_does(outgoing, MR_SWITCH_SOURCE_PRE_SWITCHOVER);
 }
 
-enum outcome mr_source_stop_guest(struct mr_outgoing *outgoing, struct source_actor *actor,
+enum outcome mr_source_hold_guest(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
-	actor->phase = pause_before_switch;
+	outgoing->guest_held = true;
+	outgoing->guest_ran = !outgoing->guest_stopped;
 	if (outgoing->guest_stopped)
 		return ON;
 	outgoing->guest_stopped = true;
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_STOP_GUEST);
+}
+
+enum outcome mr_source_stop_guest(struct mr_outgoing *outgoing, struct source_actor *actor,
+				  struct mr_source_action *action)
+{
+	actor->phase = pause_before_switch;
+	return mr_source_hold_guest(outgoing, actor, action);
 }
 
 static enum outcome pause_before_switch(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -328,14 +336,11 @@ static enum outcome complete_description(struct mr_outgoing *outgoing, struct so
 static enum outcome description_saved(struct mr_outgoing *outgoing, struct source_actor *actor,
 				      struct mr_source_action *action)
 {
-	const struct mr_bytes text = outgoing->body;
+	const struct mr_bytes head = mr_source_description_head(outgoing, actor);
 
 	actor->phase = mr_source_finish;
-	if (text.length == 0 || text.length > MR_DESCRIPTION_MAX)
+	if (head.length == 0)
 		return ON;
-	actor->head[0] = TYPE_DESCRIPTION;
-	for (unsigned i = 0; i < 4; i++)
-		actor->head[1 + i] = (uint8_t)(text.length >> (24 - 8 * i));
-	return mr_source_emit_bytes(outgoing, actor, action, outgoing->main_channel, MR_VMDESCRIPTION,
-				    (struct mr_bytes){actor->head, 5}, text);
+	return mr_source_emit_bytes(outgoing, actor, action, outgoing->main_channel, MR_VMDESCRIPTION, head,
+				    outgoing->body);
 }

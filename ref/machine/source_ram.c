@@ -137,6 +137,8 @@ void mr_source_leave_out(struct mr_outgoing *outgoing, struct source_block *bloc
 		const uint64_t end = mr_bitmap_next_clear(unplugged, block->pages, at);
 
 		mr_bitmap_clear(dirty_of(outgoing, block), at, end - at);
+		if (block->unsent)
+			mr_bitmap_clear(source_at(outgoing, block->unsent), at, end - at);
 		at = mr_bitmap_next_set(unplugged, block->pages, end);
 	}
 }
@@ -252,6 +254,14 @@ static bool is_clear_due(struct mr_outgoing *outgoing, const struct source_block
 	return true;
 }
 
+/* 7.1 and 7.2 forget the block with each change of the channel. */
+static void use_channel(struct mr_outgoing *outgoing, unsigned channel)
+{
+	if (outgoing->last_ram_channel != channel && source_does(outgoing, MR_SWITCH_PREEMPT_SHARED_NAME))
+		outgoing->last_block[channel] = NO_BLOCK;
+	outgoing->last_ram_channel = channel;
+}
+
 /* Offset, flags and, where the block is another than before on this channel, its name (SRC-017). */
 static size_t put_page_head(struct mr_outgoing *outgoing, struct source_actor *actor, uint64_t offset, uint32_t flag)
 {
@@ -259,9 +269,7 @@ static size_t put_page_head(struct mr_outgoing *outgoing, struct source_actor *a
 	const struct source_block *block = source_block_at(outgoing, page->block);
 	uint32_t *last = &outgoing->last_block[page->channel];
 
-	if (outgoing->last_ram_channel != page->channel && source_does(outgoing, MR_SWITCH_PREEMPT_SHARED_NAME))
-		*last = NO_BLOCK;
-	outgoing->last_ram_channel = page->channel;
+	use_channel(outgoing, page->channel);
 	if (*last == page->block) {
 		mr_put_be64(actor->head, offset | flag | MR_RAM_FLAG_CONTINUE);
 		return 8;
@@ -578,10 +586,12 @@ static enum outcome part_pass(struct mr_outgoing *outgoing, struct source_actor 
 	return mr_source_call(actor, find_page, part_pass);
 }
 
+/* A PART ends on the main channel, wherever its last page went. */
 static enum outcome part_answer(struct mr_outgoing *outgoing, struct source_actor *actor,
 				struct mr_source_action *action)
 {
 	(void)action;
+	use_channel(outgoing, RAM_MAIN);
 	return mr_source_return(actor, outgoing->progress.nothing_left);
 }
 

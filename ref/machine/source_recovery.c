@@ -12,9 +12,9 @@ enum outcome mr_source_pause(struct mr_outgoing *outgoing, struct source_actor *
 	if (mr_source_is_committed(outgoing))
 		return mr_source_commit(outgoing, actor, action, mr_source_pause);
 	outgoing->pause_asked = outgoing->recover_asked = false;
-	outgoing->recovering = false;
 	outgoing->error = (struct mr_finding){0};
 	actor->host_page.open = outgoing->broken_page.open = false;
+	mr_request_queue_keep(&outgoing->queue);
 	mr_source_stop_listening(outgoing);
 	outgoing->progress.index = 0;
 	actor->phase = close_next;
@@ -75,7 +75,6 @@ static enum outcome main_connected(struct mr_outgoing *outgoing, struct source_a
 	if (actor->completion)
 		return mr_source_jump(actor, mr_source_pause);
 	outgoing->resumed = false;
-	mr_request_queue_init(&outgoing->queue, source_page(outgoing));
 	mr_source_listen(outgoing);
 	return mr_source_go(actor, connect_early);
 }
@@ -83,7 +82,7 @@ static enum outcome main_connected(struct mr_outgoing *outgoing, struct source_a
 static enum outcome connect_early(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
-	if (source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) && !source_does(outgoing, MR_SWITCH_URGENT_BY_RETURN))
+	if (source_has_preempt(outgoing) && !source_does(outgoing, MR_SWITCH_URGENT_BY_RETURN))
 		return mr_source_connect(outgoing, actor, action, MR_ROLE_PREEMPT, 0, show_recover);
 	actor->completion = 0;
 	return mr_source_go(actor, show_recover);
@@ -106,12 +105,11 @@ static enum outcome resume_handlers(struct mr_outgoing *outgoing, struct source_
 	(void)action;
 	outgoing->bitmaps_missing = 0;
 	for (uint32_t i = 0; i < outgoing->block_count; i++) {
-		const struct source_block *block = source_block_at(outgoing, i);
+		struct source_block *block = source_block_at(outgoing, i);
 
-		*(bool *)source_at(outgoing, block->answered) = false;
+		block->answered = false;
 		outgoing->bitmaps_missing += !block->ignored;
 	}
-	outgoing->recovering = true;
 	outgoing->progress.index = 0;
 	return mr_source_go(actor, request_next);
 }
@@ -158,7 +156,6 @@ static enum outcome wait_for_bitmaps(struct mr_outgoing *outgoing, struct source
 		return mr_source_jump(actor, mr_source_pause);
 	if (outgoing->bitmaps_missing)
 		return wait_for_message(actor);
-	outgoing->recovering = false;
 	outgoing->dirty_count = mr_source_count_dirty(outgoing);
 	mr_source_scan_reset(outgoing);
 	mr_page_saver_reset(&outgoing->saver);
@@ -181,7 +178,7 @@ static enum outcome connect_preempt(struct mr_outgoing *outgoing, struct source_
 				    struct mr_source_action *action)
 {
 	actor->completion = 0;
-	if (source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) && outgoing->preempt_channel == NO_CONNECTION)
+	if (source_has_preempt(outgoing) && outgoing->preempt_channel == NO_CONNECTION)
 		return mr_source_connect(outgoing, actor, action, MR_ROLE_PREEMPT, 0, send_resume);
 	return mr_source_go(actor, send_resume);
 }

@@ -147,12 +147,15 @@ static enum mr_rule judge_bitmap(struct mr_outgoing *outgoing, const struct mr_r
 		.target_page_size = source_page(outgoing),
 		.recovering = outgoing->status == MR_SOURCE_STATUS_POSTCOPY_RECOVER,
 	};
-	struct source_block *block = index == NO_BLOCK ? NULL : source_block_at(outgoing, index);
 	struct mr_answering_block memory;
-	const enum mr_rule rule = mr_bitmap_reload(&reload, answering(outgoing, index, &memory),
-						   block ? source_at(outgoing, block->answered) : NULL, message,
-						   block ? dirty_of(outgoing, block) : NULL, why);
+	struct source_block *block;
+	enum mr_rule rule;
 
+	if (index == NO_BLOCK)
+		return mr_bitmap_reload(&reload, NULL, NULL, message, NULL, why);
+	block = source_block_at(outgoing, index);
+	rule = mr_bitmap_reload(&reload, answering(outgoing, index, &memory), &block->answered, message,
+				dirty_of(outgoing, block), why);
 	if (rule != MR_NO_RULE)
 		return rule;
 	mr_source_leave_out(outgoing, block, source_at(outgoing, block->unplugged));
@@ -169,10 +172,9 @@ static void follow(struct mr_outgoing *outgoing, uint32_t answers, const struct 
 	if (answers & MR_ANSWER_RESUMED)
 		outgoing->resumed = true;
 	outgoing->acks += (answers & MR_ANSWER_ACK) != 0;
-	if (message->type == MR_RETURN_SHUT) {
+	/* Whatever it says; what is not good is judged beside this. */
+	if (message->type == MR_RETURN_SHUT)
 		outgoing->shut_seen = true;
-		outgoing->shut_value = message->value;
-	}
 }
 
 static enum mr_rule judge_other(struct mr_outgoing *outgoing, const struct mr_return_message *message,

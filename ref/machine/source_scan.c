@@ -124,7 +124,6 @@ static uint64_t next_dirty(void *argument, uint32_t index, uint64_t page, uint64
 {
 	const struct mr_outgoing *outgoing = argument;
 	const struct source_block *block = source_block_at(outgoing, index);
-
 	uint64_t found;
 
 	if (block->ignored || page >= block->pages)

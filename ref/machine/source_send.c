@@ -88,6 +88,17 @@ enum outcome mr_source_emit_body(struct mr_outgoing *outgoing, struct source_act
 	return put(outgoing, actor, action, kind, body);
 }
 
+struct mr_bytes mr_source_description_head(const struct mr_outgoing *outgoing, struct source_actor *actor)
+{
+	const size_t length = outgoing->body.length;
+
+	if (length == 0 || length > MR_DESCRIPTION_MAX)
+		return (struct mr_bytes){0};
+	actor->head[0] = TYPE_DESCRIPTION;
+	mr_put_be32(actor->head + 1, (uint32_t)length);
+	return (struct mr_bytes){actor->head, 5};
+}
+
 enum outcome mr_source_emit(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
 			    const struct mr_record *record)
 {

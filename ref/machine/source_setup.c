@@ -27,8 +27,8 @@ enum outcome mr_source_begin(struct mr_outgoing *outgoing, struct source_actor *
 {
 	outgoing->pace.window_start = outgoing->pace.measure_start = outgoing->time;
 	outgoing->has_return_path = has_return_path(outgoing);
-	outgoing->acks_wanted = source_has(outgoing, MR_CAPABILITY_SWITCHOVER_ACK) &&
-				source_does(outgoing, MR_SWITCH_SWITCHOVER_ACK_ONCE);
+	outgoing->acks_wanted += source_has(outgoing, MR_CAPABILITY_SWITCHOVER_ACK) &&
+				 source_does(outgoing, MR_SWITCH_SWITCHOVER_ACK_ONCE);
 	actor->phase = connect_main;
 	return mr_source_set_status(outgoing, actor, action, MR_SOURCE_STATUS_SETUP);
 }
@@ -48,7 +48,7 @@ static enum outcome connect_preempt(struct mr_outgoing *outgoing, struct source_
 		return mr_source_fail(outgoing, actor);
 	outgoing->progress.index = 0;
 	outgoing->returner.alive = outgoing->has_return_path;
-	if (source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) && source_does(outgoing, MR_SWITCH_PREEMPT_EARLY))
+	if (source_has_preempt(outgoing) && source_does(outgoing, MR_SWITCH_PREEMPT_EARLY))
 		return mr_source_connect(outgoing, actor, action, MR_ROLE_PREEMPT, 0, connect_multifd);
 	return mr_source_go(actor, connect_multifd);
 }

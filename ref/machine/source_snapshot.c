@@ -10,10 +10,7 @@ enum outcome mr_source_snapshot(struct mr_outgoing *outgoing, struct source_acto
 	actor->phase = devices;
 	outgoing->in_package = true;
 	outgoing->package_length = 0;
-	if (outgoing->guest_stopped)
-		return ON;
-	outgoing->guest_stopped = true;
-	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_STOP_GUEST);
+	return mr_source_hold_guest(outgoing, actor, action);
 }
 
 static enum outcome devices(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
@@ -43,15 +40,13 @@ static enum outcome describe(struct mr_outgoing *outgoing, struct source_actor *
 
 static enum outcome described(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
-	const struct mr_bytes text = outgoing->body;
-	const uint8_t head[5] = {TYPE_DESCRIPTION, (uint8_t)(text.length >> 24), (uint8_t)(text.length >> 16),
-				 (uint8_t)(text.length >> 8), (uint8_t)text.length};
+	const struct mr_bytes head = mr_source_description_head(outgoing, actor);
 
 	outgoing->progress.index = 0;
-	actor->phase = text.length == 0 || text.length > MR_DESCRIPTION_MAX ? protect : describe_text;
-	if (actor->phase == protect)
-		return ON;
-	return mr_source_emit_body(outgoing, actor, action, MR_VMDESCRIPTION, (struct mr_bytes){head, sizeof(head)});
+	if (head.length == 0)
+		return mr_source_go(actor, protect);
+	actor->phase = describe_text;
+	return mr_source_emit_body(outgoing, actor, action, MR_VMDESCRIPTION, head);
 }
 
 static enum outcome describe_text(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -81,6 +76,7 @@ static enum outcome start_guest(struct mr_outgoing *outgoing, struct source_acto
 				struct mr_source_action *action)
 {
 	actor->phase = turn;
+	outgoing->guest_held = false;
 	if (!outgoing->guest_ran)
 		return ON;
 	outgoing->guest_stopped = false;

@@ -5,11 +5,6 @@ static source_phase prepared, connect_preempt, preempt_connected, show_postcopy,
 	release_clean, discard, ping_discarded, package_listen, package_devices, package_ping, package_loaded_ping,
 	package_run, packaged, package_blob, ping_listening, show_active;
 
-static bool has_preempt(const struct mr_outgoing *outgoing)
-{
-	return source_has(outgoing, MR_CAPABILITY_POSTCOPY_PREEMPT) && source_does(outgoing, MR_SWITCH_PREEMPT);
-}
-
 /* ---- While the guest still runs ---- */
 
 enum outcome mr_source_switch(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
@@ -24,7 +19,7 @@ static enum outcome prepared(struct mr_outgoing *outgoing, struct source_actor *
 	(void)action;
 	if (actor->answer || mr_source_is_interrupted(outgoing))
 		return mr_source_fail(outgoing, actor);
-	if (!has_preempt(outgoing) || outgoing->preempt_channel != NO_CONNECTION)
+	if (!source_has_preempt(outgoing) || outgoing->preempt_channel != NO_CONNECTION)
 		return mr_source_go(actor, show_postcopy);
 	return mr_source_go(actor, connect_preempt);
 }

@@ -1,5 +1,6 @@
 /* discard.c: from the bitmap of what is still to be sent to the RAM_DISCARD commands of a source (rules DSC). */
 #include "discard.h"
+#include "wire/wire.h"
 
 enum {
 	WORD_BITS = 64,
@@ -25,12 +26,6 @@ void mr_discard_send_init(struct mr_discard_send *send, struct mr_bytes block)
 	send->waiting = 0;
 }
 
-static void put_be64(uint8_t *out, uint64_t number)
-{
-	for (unsigned i = 0; i < sizeof(number); i++)
-		out[i] = (uint8_t)(number >> 8 * (sizeof(number) - 1 - i));
-}
-
 /* The ranges that wait become a command; they stay where they are until the next range comes. */
 static void take_command(struct mr_discard_send *send, struct mr_record *record)
 {
@@ -54,8 +49,8 @@ bool mr_discard_send_range(struct mr_discard_send *send, uint64_t start, uint64_
 {
 	uint8_t *range = send->payload + (size_t)send->waiting * MR_DISCARD_RANGE_SIZE;
 
-	put_be64(range, start);
-	put_be64(range + sizeof(start), length);
+	mr_put_be64(range, start);
+	mr_put_be64(range + sizeof(start), length);
 	send->ranges++;
 	if (++send->waiting < MR_DISCARD_RANGES)
 		return false;
@@ -176,11 +171,6 @@ enum step {
 	STEP_NONE, /* nothing is said of the block in this loop */
 };
 
-static bool is_power_of_two(uint64_t number)
-{
-	return number != 0 && (number & (number - 1)) == 0;
-}
-
 /* Bytes of the host pages that count in this release. */
 static uint64_t page_size_of(const struct mr_discard_walk *walk, const struct mr_discard_source_block *block)
 {
@@ -195,7 +185,7 @@ static enum mr_rule check_block(const struct mr_discard_walk *walk, const struct
 		return MR_NO_RULE;
 	if (block->name.length == 0 || block->name.length > MR_NAME_MAX)
 		return MR_RAM_003;
-	if (!is_power_of_two(size) || size < walk->target_page_size)
+	if (!mr_is_power_of_two(size) || size < walk->target_page_size)
 		return MR_DSC_007;
 	return walk->twice && !block->unsent ? MR_DSC_005 : MR_NO_RULE;
 }
@@ -204,7 +194,7 @@ enum mr_rule mr_discard_walk_init(struct mr_discard_walk *walk, const struct mr_
 				  uint32_t target_page_size, uint64_t host_page_size,
 				  const struct mr_discard_source_block *blocks, size_t count)
 {
-	enum mr_rule rule = is_power_of_two(target_page_size) ? MR_NO_RULE : MR_DSC_007;
+	enum mr_rule rule = mr_is_power_of_two(target_page_size) ? MR_NO_RULE : MR_DSC_007;
 
 	*walk = (struct mr_discard_walk){
 		.blocks = blocks,

@@ -89,6 +89,16 @@ bool mr_request_queue_push(struct mr_request_queue *queue, uint32_t block, uint6
 	return true;
 }
 
+void mr_request_queue_keep(struct mr_request_queue *queue)
+{
+	if (queue->count == MR_OUTGOING_REQUESTS_MAX) {
+		queue->count = 0;
+	} else if (queue->count && queue->ring[queue->first].sent) {
+		queue->first = (queue->first + 1) % MR_OUTGOING_REQUESTS_MAX;
+		queue->count--;
+	}
+}
+
 bool mr_request_queue_waits(const struct mr_request_queue *queue)
 {
 	const struct mr_page_request *first = &queue->ring[queue->first];

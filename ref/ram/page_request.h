@@ -61,6 +61,11 @@ typedef uint64_t mr_next_dirty(void *argument, uint32_t block, uint64_t page, ui
 void mr_request_queue_init(struct mr_request_queue *queue, uint32_t target_page_size);
 /* Takes a request that was judged good. False if the queue is full (SRC-029). */
 bool mr_request_queue_push(struct mr_request_queue *queue, uint32_t block, uint64_t start, uint64_t length);
+/*
+ * The connection is lost: what waits goes on waiting (SRC-028), but for a request of which something went out, and for
+ * all of them if no other one would find room.
+ */
+void mr_request_queue_keep(struct mr_request_queue *queue);
 /* Whether there is a page among them that was not looked at yet. */
 bool mr_request_queue_waits(const struct mr_request_queue *queue);
 /*

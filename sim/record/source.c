@@ -97,6 +97,9 @@ static bool obey(struct replayer *replayer, size_t number, const struct mr_sourc
 	case MR_SOURCE_LOG_COMMAND:
 		return mr_source_world_command(world, record->command) ||
 		       misfit(replayer, "record %zu: %s is refused", number, mr_source_command_name(record->command));
+	case MR_SOURCE_LOG_GUEST:
+		return mr_source_world_guest(world, record->runs) ||
+		       misfit(replayer, "record %zu: the guest is not its operator's any more", number);
 	case MR_SOURCE_LOG_TIME:
 		mr_outgoing_set_time(world->outgoing, record->count);
 		return true;

@@ -173,7 +173,6 @@ static void configure(struct mr_source_world *world, const struct mr_context *co
 	config->pause_before_switchover = mr_recording_has_capability(recording, "pause-before-switchover");
 	config->release_ram = mr_recording_has_capability(recording, "release-ram");
 	config->auto_converge = mr_recording_has_capability(recording, "auto-converge");
-	config->preempt_break_huge = true;
 	config->machine = recording->machine;
 	config->target_page_size = world->session->target_page_size;
 	/* Of huge pages the manifest tells the size of those, not of the host's ordinary page. */

@@ -40,7 +40,8 @@ struct derive {
 	uint32_t sync;    /* fetches of the dirty log so far */
 	uint32_t section; /* `ram` sections begun so far */
 	bool postcopy_asked;
-	uint64_t pages; /* PAGE records on this main connection, and its preempt channel, behind the switch */
+	bool guest_stopped; /* by its operator */
+	uint64_t pages;     /* PAGE records on this main connection, and its preempt channel, behind the switch */
 	/* the last page that the migration thread sent */
 	bool page_sent, page_urgent;
 	uint32_t page_block;
@@ -51,6 +52,7 @@ struct derive {
 	uint32_t *dropped;    /* of each channel: packets that were given away and will never be written */
 	uint64_t next_number; /* of packets, where senders give them */
 	size_t trace_at;      /* line of the last page that the trace showed on the main channel */
+	uint64_t requests_taken;
 	size_t trace_request; /* line of the request that is taken next */
 	bool no_memory;
 };
@@ -176,22 +178,28 @@ struct spot {
 	uint64_t page;
 };
 
-/* By the scan alone: the next dirty page from the cursor on, around the end of the list. */
-static struct spot next_by_scan(const struct derive *derive)
+/* The next dirty page from a place on, around the end of the list. */
+static struct spot next_from(const struct derive *derive, uint32_t block, uint64_t page)
 {
-	const uint32_t page_size = derive->world->config.target_page_size;
 	const uint32_t count = derive->world->config.block_count;
 	struct spot spot = {.there = true};
+
+	for (uint32_t i = 0; i <= count; i++) {
+		spot.block = (block + i) % count;
+		if (next_in(derive, spot.block, i ? 0 : page, UINT64_MAX, &spot.page))
+			return spot;
+	}
+	return (struct spot){.there = false};
+}
+
+/* By the scan alone: from its cursor on. */
+static struct spot next_by_scan(const struct derive *derive)
+{
 	uint32_t block;
 	uint64_t offset;
 
 	mr_outgoing_cursor(derive->world->outgoing, &block, &offset);
-	for (uint32_t i = 0; i <= count; i++) {
-		spot.block = (block + i) % count;
-		if (next_in(derive, spot.block, i ? 0 : offset / page_size, UINT64_MAX, &spot.page))
-			return spot;
-	}
-	return (struct spot){.there = false};
+	return next_from(derive, block, offset / derive->world->config.target_page_size);
 }
 
 /* The next dirty page up to the end of the list. */
@@ -219,6 +227,13 @@ static struct spot next_in_host_page(const struct derive *derive)
 		spot.there = next_in(derive, spot.block, page, (page / pages + 1) * pages, &spot.page);
 	}
 	return spot;
+}
+
+/* 7.1, 7.2: the migration thread sends urgent pages, too. */
+static bool serves_in_one_thread(const struct derive *derive)
+{
+	return mr_profile_does(&derive->world->config.profile, MR_SWITCH_PREEMPT_SHARED_NAME) &&
+	       preempt_channel(derive);
 }
 
 /* What the requests ask for that wait; those that came to nothing are dropped. */
@@ -334,6 +349,10 @@ static uint64_t choose_end(struct derive *derive)
 	struct spot spot = next_by_scan(derive);
 
 	if (next ? next->kind != MR_RAM_EOS : derive->section > derive->plan.switch_section)
+		return 0;
+	/* It was taken since it is served here. */
+	if (derive->section > derive->plan.switch_section && serves_in_one_thread(derive) &&
+	    next_by_request(derive).there)
 		return 0;
 	if (!spot.there)
 		return choose_last_scan(derive);
@@ -619,6 +638,15 @@ static void arrive(struct derive *derive, uint32_t channel, uint64_t bytes, bool
 		;
 }
 
+/* Requests that wait when a connection breaks are served behind the recovery. */
+static void keep_requests(struct derive *derive)
+{
+	const size_t waiting = mr_outgoing_requests(derive->world->outgoing);
+
+	derive->request_first =
+		derive->request_count - (waiting < derive->request_count ? waiting : derive->request_count);
+}
+
 /* The next message of the return path; NULL if there is no whole one any more. */
 static const struct mr_record *next_message(struct derive *derive)
 {
@@ -633,13 +661,18 @@ static const struct mr_record *next_message(struct derive *derive)
 		messages->channel = channel;
 		messages->offset = 0;
 		messages->there = messages->ended = false;
-		derive->request_first = derive->request_count = 0;
+		keep_requests(derive);
 	}
 	all = derive->world->channels[channel].arrived;
 	if (!messages->there && messages->offset < all.length)
 		messages->there = mr_decode(messages->decoder, all.data + messages->offset,
 					    all.length - messages->offset, true, &messages->next) == MR_RECORD;
 	return messages->there ? &messages->next : NULL;
+}
+
+static bool is_request(const struct mr_record *record)
+{
+	return record->message.type == MR_RETURN_REQ_PAGES || record->message.type == MR_RETURN_REQ_PAGES_ID;
 }
 
 static bool take_message(struct derive *derive)
@@ -651,6 +684,7 @@ static bool take_message(struct derive *derive)
 		return false;
 	messages->there = false;
 	messages->offset += record->length;
+	derive->requests_taken += is_request(record);
 	add_request(derive, &record->message);
 	arrive(derive, messages->channel, messages->offset, false);
 	return true;
@@ -666,11 +700,6 @@ static bool end_return(struct derive *derive)
 	messages->ended = true;
 	arrive(derive, messages->channel, messages->offset, true);
 	return true;
-}
-
-static bool is_request(const struct mr_record *record)
-{
-	return record->message.type == MR_RETURN_REQ_PAGES || record->message.type == MR_RETURN_REQ_PAGES_ID;
 }
 
 static bool take_needed_message(struct derive *derive)
@@ -691,19 +720,88 @@ static const struct mr_source_record *last_page(const struct mr_source_channel *
 	return NULL;
 }
 
+static bool is_last_section(const struct derive *derive)
+{
+	const struct mr_source_channel *main = main_channel(derive);
+
+	for (size_t i = main->at; i-- > 0;)
+		if (main->records[i].kind == MR_SECTION_PART || main->records[i].kind == MR_SECTION_END)
+			return main->records[i].kind == MR_SECTION_END;
+	return false;
+}
+
+/* The first page of the section behind this one. */
+static const struct mr_source_record *first_page_behind(const struct derive *derive)
+{
+	const struct mr_source_channel *main = main_channel(derive);
+	size_t i = 0;
+
+	while (ahead(main, i) && !is_page(ahead(main, i)))
+		i++;
+	return ahead(main, i);
+}
+
+/* The last of the urgent pages that go out in a row from `*at` on, since they do not name their block; moves behind. */
+static const struct mr_source_record *urgent_row(const struct mr_source_channel *channel, size_t *at)
+{
+	const struct mr_source_record *last = ahead(channel, *at);
+
+	if (!is_page(last))
+		return NULL;
+	while (is_page(ahead(channel, ++*at)) && !ahead(channel, *at)->named)
+		last = ahead(channel, *at);
+	return last;
+}
+
+static bool goes_on_behind(const struct derive *derive, const struct mr_source_record *urgent,
+			   const struct mr_source_record *next)
+{
+	return is_at(derive,
+		     next_from(derive, urgent->block, urgent->address / derive->world->config.target_page_size + 1),
+		     next);
+}
+
+/*
+ * Urgent pages at the end of a section: the next one begins neither where the scan is nor behind them, but behind
+ * others that name their block again.
+ */
+static bool is_urgent_at_end(const struct derive *derive)
+{
+	const struct mr_source_channel *channel = preempt_channel(derive);
+	const struct mr_source_record *next = first_page_behind(derive), *here, *later;
+	size_t at = 0;
+
+	here = urgent_row(channel, &at);
+	later = urgent_row(channel, &at);
+	if (!here || !next || is_at(derive, next_by_scan(derive), next) || goes_on_behind(derive, here, next))
+		return false;
+	return later ? goes_on_behind(derive, later, next) : channel->cut;
+}
+
+/* What comes next on the preempt channel was lost: the recording ends there, the source went on. */
+static bool is_urgent_lost(const struct derive *derive)
+{
+	const struct mr_source_channel *channel = preempt_channel(derive);
+
+	return channel->cut && !ahead(channel, 0);
+}
+
 /*
  * 7.1, 7.2: urgent pages go out between the others, by the same thread. One comes next if the scan would send another
  * page than the one that comes next on the main channel, or if that one names its block though it had not to.
  */
 static bool is_urgent_next(struct derive *derive, const struct mr_source_record *next)
 {
-	const struct mr_source_record *before = last_page(main_channel(derive));
+	const struct mr_source_record *before = last_page(main_channel(derive)), *urgent = next_urgent(derive);
 	const struct spot spot = next_by_scan(derive);
 
-	if (!next_urgent(derive) || next_in_host_page(derive).there)
+	if ((!urgent && !is_urgent_lost(derive)) || next_in_host_page(derive).there)
 		return false;
+	/* Without its name it follows the last one at once. */
+	if (urgent && !urgent->named && derive->page_sent && derive->page_urgent)
+		return true;
 	if (!is_page(next))
-		return spot.there;
+		return is_last_section(derive) ? urgent && spot.there : is_urgent_at_end(derive);
 	if (!is_at(derive, spot, next))
 		return true;
 	return next->named && before && before->block == next->block && derive->page_sent && !derive->page_urgent;
@@ -786,31 +884,49 @@ static void follow_trace(struct derive *derive, const struct mr_source_record *n
 	}
 }
 
-static bool is_last_section(const struct derive *derive)
+static void stop_guest(struct derive *derive)
 {
 	const struct mr_source_channel *main = main_channel(derive);
 
-	for (size_t i = main->at; i-- > 0;)
-		if (main->records[i].kind == MR_SECTION_PART || main->records[i].kind == MR_SECTION_END)
-			return main->records[i].kind == MR_SECTION_END;
-	return false;
+	if (!derive->plan.stops || derive->guest_stopped || (main ? main->made : 0) < derive->plan.stop_offset)
+		return;
+	derive->guest_stopped = true;
+	if (mr_source_world_guest(derive->world, false))
+		note(derive, &(struct mr_source_log_record){.kind = MR_SOURCE_LOG_GUEST, .runs = false});
+}
+
+/* In precopy an ack opens a gate, so it is taken as soon as it is there. */
+static void take_acks(struct derive *derive)
+{
+	const struct mr_record *message = NULL;
+
+	if (!(derive->world->config.capabilities & MR_CAPABILITY_SWITCHOVER_ACK) || derive->section == 0 ||
+	    derive->section > derive->plan.switch_section)
+		return;
+	do
+		message = next_message(derive);
+	while (message &&
+	       (message->message.type == MR_RETURN_PONG || message->message.type == MR_RETURN_SWITCHOVER_ACK) &&
+	       take_message(derive));
 }
 
 static void prepare(struct derive *derive)
 {
 	const struct mr_source_record *next = ahead(main_channel(derive), 0);
 
+	stop_guest(derive);
+	take_acks(derive);
 	if (!derive->postcopy_asked && is_switch_next(derive)) {
 		derive->postcopy_asked = true;
 		command(derive, MR_SOURCE_COMMAND_START_POSTCOPY);
 	}
 	if (!next || next->section == MR_SOURCE_NONE || derive->section <= derive->plan.switch_section)
 		return;
-	if (!is_page(next) && !(is_kind(next, MR_RAM_EOS) && is_last_section(derive)))
+	if (!is_page(next) && !is_kind(next, MR_RAM_EOS))
 		return;
-	if (mr_profile_does(&derive->world->config.profile, MR_SWITCH_PREEMPT_SHARED_NAME) && preempt_channel(derive))
+	if (serves_in_one_thread(derive)) {
 		settle_urgent(derive, next);
-	else {
+	} else if (is_page(next) || is_last_section(derive)) {
 		follow_trace(derive, next);
 		settle_requests(derive, next);
 	}
@@ -902,6 +1018,33 @@ static uint64_t traced_pages(const struct derive *derive)
 	return pages;
 }
 
+/* Requests that the source had taken until the pause that ends this connection; without a trace: all there are. */
+static uint64_t traced_requests(const struct derive *derive)
+{
+	uint64_t requests = 0;
+	uint32_t epoch = 0;
+
+	if (!derive->trace)
+		return UINT64_MAX;
+	for (size_t i = 0; i < derive->trace->count && epoch <= derive->world->epoch; i++) {
+		const struct mr_source_line *line = &derive->trace->lines[i];
+
+		requests += line->kind == MR_SOURCE_LINE_REQUEST;
+		epoch += line->kind == MR_SOURCE_LINE_STATUS && mr_bytes_equal_string(line->text, "postcopy-paused");
+	}
+	return requests;
+}
+
+/* What waits when the connection breaks, goes on waiting. */
+static void take_before_pause(struct derive *derive)
+{
+	const uint64_t traced = traced_requests(derive);
+	const struct mr_record *message;
+
+	while ((message = next_message(derive)) && !(is_request(message) && derive->requests_taken >= traced))
+		take_message(derive);
+}
+
 /*
  * What the recording has of a connection is made, and it was cut there: the machine may notice, once it has sent as
  * many pages as the source has, into the void.
@@ -913,8 +1056,7 @@ static void break_connections(struct derive *derive)
 	if (!main || !main->cut || main->broken || main->made <= main->recorded ||
 	    main->epoch + 1 >= derive->world->epochs || derive->pages < traced_pages(derive))
 		return;
-	while (take_message(derive))
-		;
+	take_before_pause(derive);
 	derive->pages = 0;
 	for (uint32_t i = 0; i < MR_OUTGOING_CHANNELS_MAX; i++) {
 		const struct mr_source_channel *channel = mr_source_world_channel(derive->world, i);

@@ -98,7 +98,7 @@ static struct mr_source_log_record *repeated(struct mr_source_log *log, const st
 		return NULL;
 	if (record->kind != MR_SOURCE_LOG_STEP && record->kind != MR_SOURCE_LOG_WAIT)
 		return NULL;
-	if (record->kind == MR_SOURCE_LOG_WAIT && last->count >= MR_SOURCE_WAITS_MAX)
+	if (record->kind == MR_SOURCE_LOG_WAIT && last->count + record->count > MR_SOURCE_WAITS_MAX)
 		return NULL;
 	return last->actor == record->actor ? last : NULL;
 }
@@ -179,6 +179,9 @@ static void write_record(FILE *out, const struct mr_outgoing_config *config, con
 	case MR_SOURCE_LOG_COMMAND:
 		fprintf(out, "{\"command\":\"%s\"}\n", mr_source_command_name(record->command));
 		break;
+	case MR_SOURCE_LOG_GUEST:
+		fprintf(out, "{\"guest-runs\":%s}\n", record->runs ? "true" : "false");
+		break;
 	default:
 		fprintf(out, "{\"time\":%" PRIu64 "}\n", record->count);
 		break;
@@ -234,6 +237,22 @@ static const char *read_text(const json_t *object, const char *key)
 	return text ? text : "";
 }
 
+/* Bytes beyond ASCII are written as the characters of their numbers, which UTF-8 has in two bytes. */
+static bool is_text(const json_t *object, const char *key, const char *expected)
+{
+	const char *text = read_text(object, key);
+
+	for (; *expected; expected++) {
+		const unsigned char byte = (unsigned char)*expected;
+
+		if (byte >= 0x80 && (unsigned char)*text++ != (0xc0 | byte >> 6))
+			return false;
+		if ((unsigned char)*text++ != (byte >= 0x80 ? 0x80 | (byte & 0x3f) : byte))
+			return false;
+	}
+	return *text == '\0';
+}
+
 static int read_flag(const struct place *place, const json_t *object, const char *key, bool *flag)
 {
 	const json_t *value = json_object_get(object, key);
@@ -272,14 +291,12 @@ static int read_choose(const struct place *place, const json_t *object, struct m
 
 static int read_dirty(const struct place *place, const json_t *object, struct mr_source_log_record *record)
 {
-	const char *name = read_text(object, "dirty");
-
 	record->kind = MR_SOURCE_LOG_DIRTY;
 	while (record->block < place->config->block_count &&
-	       strcmp(place->config->blocks[record->block].name, name) != 0)
+	       !is_text(object, "dirty", place->config->blocks[record->block].name))
 		record->block++;
 	if (record->block == place->config->block_count)
-		return fail(place, "dirty: expected a block, found %.64s", name);
+		return fail(place, "dirty: expected a block, found %.64s", read_text(object, "dirty"));
 	if (read_number(place, object, "start", INT64_MAX, &record->start) < 0 ||
 	    read_number(place, object, "length", INT64_MAX, &record->length) < 0)
 		return -1;
@@ -326,14 +343,15 @@ static int read_record(const struct place *place, json_t *object, struct mr_sour
 	static const struct {
 		const char *key;
 		size_t keys;
-	} kinds[] = {{"step", 2},   {"wait", 2},   {"choose", 3},  {"dirty", 4},
-		     {"arrive", 3}, {"broken", 2}, {"command", 1}, {"time", 1}};
+	} kinds[] = {{"step", 2},   {"wait", 2},    {"choose", 3}, {"dirty", 4},     {"arrive", 3},
+		     {"broken", 2}, {"command", 1}, {"time", 1},   {"guest-runs", 1}};
 	size_t kind = 0;
 
 	while (kind < sizeof(kinds) / sizeof(kinds[0]) && !json_object_get(object, kinds[kind].key))
 		kind++;
 	if (kind == sizeof(kinds) / sizeof(kinds[0]))
-		return fail(place, "expected step, wait, choose, dirty, arrive, broken, command or time, found none");
+		return fail(place, "expected step, wait, choose, dirty, arrive, broken, command, time or guest-runs, "
+				   "found none");
 	if (json_object_size(object) != kinds[kind].keys)
 		return fail(place, "%s: expected %zu keys, found %zu", kinds[kind].key, kinds[kind].keys,
 			    json_object_size(object));
@@ -346,6 +364,9 @@ static int read_record(const struct place *place, json_t *object, struct mr_sour
 	case 'a':
 	case 'b':
 		return read_channel(place, object, kinds[kind].key, record);
+	case 'g':
+		record->kind = MR_SOURCE_LOG_GUEST;
+		return read_flag(place, object, "guest-runs", &record->runs);
 	case 't':
 		record->kind = MR_SOURCE_LOG_TIME;
 		return read_number(place, object, "time", INT64_MAX, &record->count);
@@ -365,16 +386,15 @@ static int read_header(const struct place *place, const json_t *object)
 
 	if (read_number(place, object, "source-log", LOG_FORMAT, &format) < 0)
 		return -1;
-	same = format == LOG_FORMAT && strcmp(read_text(object, "source"), config->profile.release) == 0 &&
-	       strcmp(read_text(object, "machine"), config->machine ? config->machine : "") == 0 &&
+	same = format == LOG_FORMAT && is_text(object, "source", config->profile.release) &&
+	       is_text(object, "machine", config->machine ? config->machine : "") &&
 	       json_array_size(blocks) == config->block_count;
 	for (uint32_t i = 0; same && i < config->block_count; i++) {
 		const json_t *block = json_array_get(blocks, i);
 
 		if (read_number(place, block, "used_length", INT64_MAX, &length) < 0)
 			return -1;
-		same = strcmp(read_text(block, "name"), config->blocks[i].name) == 0 &&
-		       length == config->blocks[i].used_length;
+		same = is_text(block, "name", config->blocks[i].name) && length == config->blocks[i].used_length;
 	}
 	return same ? 0 : fail(place, "header: expected the recording's source and blocks, found others");
 }

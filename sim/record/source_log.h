@@ -10,6 +10,7 @@
  *     {"broken":0,"error":32}
  *     {"command":"start-postcopy"}
  *     {"time":100000000}
+ *     {"guest-runs":false}
  *
  * Answers to choices are taken in their order, for each choice by itself, wherever they stand. Every key of a record is
  * written and asked for; no other key is allowed. Numbers are below 2^63.
@@ -32,6 +33,7 @@ enum mr_source_log_kind {
 	MR_SOURCE_LOG_BROKEN, /* writing to `channel` fails with `error` */
 	MR_SOURCE_LOG_COMMAND, /* the operator's `command` */
 	MR_SOURCE_LOG_TIME,    /* it is `count` ns by the world's clock */
+	MR_SOURCE_LOG_GUEST,   /* the guest's operator stops it, or lets it go on: `runs` */
 	MR_SOURCE_LOG_KIND_COUNT
 };
 
@@ -62,7 +64,7 @@ struct mr_source_log_record {
 	enum mr_source_command command;
 	uint32_t channel, block;
 	int error;
-	bool ended, unchanged;
+	bool ended, unchanged, runs;
 	uint64_t count, answer, start, length, bytes;
 };
 

@@ -492,6 +492,70 @@ static void sort_dirty(struct mr_source_plan *plan)
 	}
 }
 
+/* ---- The guest's operator ---- */
+
+/* The state in which the guest was when the machine stopped it: behind its length, in globalstate. */
+static bool was_paused(const struct mr_source_world *world)
+{
+	static const char paused[] = "paused";
+	uint32_t id = MR_SOURCE_NONE;
+
+	for (size_t i = 0; i < world->header_count; i++)
+		if (strcmp(world->headers[i].idstr, "globalstate") == 0)
+			id = world->headers[i].id;
+	for (size_t i = 0; i < world->body_count; i++)
+		if (world->bodies[i].id == id && world->bodies[i].length >= 4 + sizeof(paused))
+			return memcmp(world->bodies[i].data + 4, paused, sizeof(paused)) == 0;
+	return false;
+}
+
+static const struct mr_source_channel *first_main(const struct mr_source_world *world)
+{
+	for (size_t i = 0; i < world->channel_count; i++)
+		if (is_main(&world->channels[i]) && world->channels[i].epoch == 0)
+			return &world->channels[i];
+	return NULL;
+}
+
+/* Bytes of precopy that statistics count, pages and the ends of PARTs, until there are `enough`: at `offset`. */
+static uint64_t count_precopy(const struct mr_source_plan *plan, const struct mr_source_channel *main, uint64_t enough,
+			      uint64_t *offset)
+{
+	uint64_t counted = 0;
+	bool in_part = false;
+
+	*offset = 0;
+	for (size_t i = 0; i < main->count && counted < enough; i++) {
+		const struct mr_source_record *record = &main->records[i];
+		const bool is_page =
+			record->kind == MR_RAM_ZERO || record->kind == MR_RAM_PAGE || record->kind == MR_RAM_XBZRLE;
+
+		if (record->section != MR_SOURCE_NONE && record->section >= plan->switch_section)
+			break;
+		if (record->kind == MR_SECTION_PART || record->kind == MR_SECTION_END)
+			in_part = record->kind == MR_SECTION_PART;
+		counted += is_page || (in_part && record->kind == MR_RAM_EOS) ? record->length : 0;
+		*offset = record->offset + record->length;
+	}
+	return counted;
+}
+
+/* The operator stopped the guest when all of precopy was out but for what counts as sent while it stood. */
+static void find_stop(struct mr_source_plan *plan, const struct mr_source_world *world)
+{
+	const struct mr_source_channel *main = first_main(world);
+	const json_t *source = json_object_get(world->recording->manifest, "source");
+	const json_t *told = json_object_get(json_object_get(source, "ram"), "downtime-bytes");
+	const json_int_t down = json_is_integer(told) ? json_integer_value(told) : 0;
+	uint64_t all;
+
+	plan->stops = main && was_paused(world);
+	if (!plan->stops)
+		return;
+	all = count_precopy(plan, main, UINT64_MAX, &plan->stop_offset);
+	count_precopy(plan, main, down < 0 || (uint64_t)down > all ? 0 : all - (uint64_t)down, &plan->stop_offset);
+}
+
 static int make_by_trace(struct mr_source_plan *plan, struct mr_source_world *world,
 			 const struct mr_source_trace *trace)
 {
@@ -514,6 +578,7 @@ int mr_source_plan_make(struct mr_source_plan *plan, struct mr_source_world *wor
 	if ((trace ? make_by_trace(plan, world, trace) : make_by_bytes(plan, world)) < 0 || find_dirty(plan, world) < 0)
 		return -1;
 	sort_dirty(plan);
+	find_stop(plan, world);
 	return 0;
 }
 

@@ -26,6 +26,8 @@ struct mr_source_plan {
 	struct mr_source_dirty *dirty; /* by fetch, block and page */
 	size_t dirty_count, dirty_capacity;
 	bool *exhausted;         /* of each section: it ended since nothing was dirty any more */
+	bool stops;              /* the operator stopped the guest, */
+	uint64_t stop_offset;    /* when so many bytes of the first main channel were out */
 	uint32_t switch_section; /* first section behind the switch to postcopy; MR_SOURCE_NONE: there is none */
 };
 

@@ -40,10 +40,11 @@ void *mr_source_grow(void *array, size_t count, size_t *capacity, size_t element
 
 /* ---- Memory ---- */
 
+/* The next send that was not taken yet; what a connection that is gone has had of records is over. */
 static uint32_t skip_old(const struct mr_source_world *world, uint32_t index)
 {
-	while (index != MR_SOURCE_NONE && world->sends[index].epoch < world->epoch &&
-	       world->sends[index].packet == MR_SOURCE_NONE)
+	while (index != MR_SOURCE_NONE && (world->sends[index].taken || (world->sends[index].epoch < world->epoch &&
+									 world->sends[index].packet == MR_SOURCE_NONE)))
 		index = world->sends[index].next;
 	return index;
 }
@@ -56,24 +57,50 @@ const struct mr_source_send *mr_source_world_next_send(const struct mr_source_wo
 	return index == MR_SOURCE_NONE || world->sends[index].epoch > world->epoch ? NULL : &world->sends[index];
 }
 
-/* What was sent of the page next. A page behind a cut is sent again later: what it holds there stays for then. */
+/* The page in the packet that a sender of multifd makes now; MR_SOURCE_NONE: it is not in there. */
+static uint32_t send_in_packet(const struct mr_source_world *world, unsigned actor, uint32_t block, uint64_t page)
+{
+	for (size_t i = 0; actor >= MR_SOURCE_MULTIFD && i < world->channel_count; i++) {
+		const struct mr_source_channel *channel = &world->channels[i];
+		const struct mr_source_record *record;
+
+		if (channel->role != MR_ROLE_MULTIFD || channel->id != actor - MR_SOURCE_MULTIFD ||
+		    channel->at >= channel->count)
+			continue;
+		record = &channel->records[channel->at];
+		for (uint32_t j = 0; record->kind == MR_MULTIFD_PACKET && j < record->send_count; j++) {
+			const struct mr_source_send *send = &world->sends[record->first_send + j];
+
+			if (send->block == block && send->page == page && !send->taken)
+				return record->first_send + j;
+		}
+	}
+	return MR_SOURCE_NONE;
+}
+
+/*
+ * What was sent of the page next. A page behind a cut is sent again later: what it holds there stays for then. A page
+ * may stand in packets of several channels at a time, which hold what each sender saw of it.
+ */
 static const uint8_t *page_at(void *argument, unsigned actor, uint32_t block, uint64_t offset, enum mr_look look)
 {
 	struct mr_source_world *world = argument;
 	const uint64_t page = offset / world->config.target_page_size;
 	uint32_t *head = &world->heads[block][page];
-	const struct mr_source_send *send;
+	uint32_t index = send_in_packet(world, actor, block, page);
+	struct mr_source_send *send;
 
-	(void)actor;
 	*head = skip_old(world, *head);
-	if (*head == MR_SOURCE_NONE)
+	if (index == MR_SOURCE_NONE)
+		index = *head;
+	if (index == MR_SOURCE_NONE)
 		return world->zero;
-	send = &world->sends[*head];
+	send = &world->sends[index];
 	if (send->epoch > world->epoch)
 		return send->content ? send->content : world->zero;
 	if (look == MR_LOOK_SEND || send->zero) {
-		world->tails[block][page] = *head;
-		*head = send->next;
+		world->tails[block][page] = index;
+		send->taken = true;
 	}
 	if (!send->content)
 		return world->zero;
@@ -99,6 +126,7 @@ static int keep_unchanged(struct mr_source_world *world, uint32_t block, uint64_
 		return 0;
 	sends[world->send_count] = sends[last];
 	sends[world->send_count].unchanged = true;
+	sends[world->send_count].taken = false;
 	sends[world->send_count].next = world->heads[block][page];
 	world->heads[block][page] = (uint32_t)world->send_count++;
 	return 0;
@@ -209,6 +237,11 @@ bool mr_source_world_command(struct mr_source_world *world, enum mr_source_comma
 	default:
 		return false;
 	}
+}
+
+bool mr_source_world_guest(struct mr_source_world *world, bool runs)
+{
+	return mr_outgoing_guest(world->outgoing, runs);
 }
 
 static void feed(struct mr_source_world *world)
@@ -454,8 +487,10 @@ int mr_source_world_open(struct mr_source_world *world, const struct mr_migratio
 static void rewind_memory(struct mr_source_world *world)
 {
 	world->send_count = world->recorded_sends;
-	for (size_t i = world->send_count; i-- > 0;)
+	for (size_t i = world->send_count; i-- > 0;) {
 		world->heads[world->sends[i].block][world->sends[i].page] = (uint32_t)i;
+		world->sends[i].taken = false;
+	}
 	world->raced = 0;
 	world->epoch = 0;
 	world->dirty_count = 0;

@@ -42,6 +42,7 @@ struct mr_source_send {
 		dirtied; /* fetch of the dirty log that brought it; MR_SOURCE_NONE: none, it was dirty from the start */
 	uint32_t packet; /* first send of the packet that it came in; MR_SOURCE_NONE: it is a record */
 	bool zero;
+	bool taken;             /* the machine has had it */
 	bool unchanged;         /* it never went out: it was looked at, and was as it had been sent before */
 	const uint8_t *content; /* NULL: zero */
 };
@@ -157,6 +158,8 @@ void mr_source_world_arrive(struct mr_source_world *world, uint32_t channel, uin
 void mr_source_world_break(struct mr_source_world *world, uint32_t channel, int error);
 /* The operator's command; false if the machine refuses it. */
 bool mr_source_world_command(struct mr_source_world *world, enum mr_source_command command);
+/* The guest's operator stops it, or lets it go on; false if the machine refuses it. */
+bool mr_source_world_guest(struct mr_source_world *world, bool runs);
 /* The channel that the machine calls by this number; NULL if it has not opened it, or the recording has no such. */
 struct mr_source_channel *mr_source_world_channel(struct mr_source_world *world, uint32_t machine_channel);
 /* All recorded bytes were made. */

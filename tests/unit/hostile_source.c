@@ -110,7 +110,6 @@ static void start(struct foe *foe)
 		.pause_before_switchover = setup->pause_before_switchover,
 		.release_ram = setup->release_ram,
 		.guest_stopped = setup->guest_stopped,
-		.preempt_break_huge = true,
 		.blocks = foe->blocks,
 		.block_count = FOE_BLOCKS,
 		.handlers = &foe->handlers,

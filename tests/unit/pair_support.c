@@ -200,7 +200,6 @@ static void start_source(struct pair *pair)
 		.pause_before_switchover = setup->pause_before_switchover,
 		.release_ram = setup->release_ram,
 		.auto_converge = setup->auto_converge,
-		.preempt_break_huge = true,
 		.machine = setup->machine ? setup->machine : "pc",
 		.blocks = pair->blocks,
 		.block_count = PAIR_BLOCKS,

@@ -710,9 +710,35 @@ static void anything(void **state)
 	}
 }
 
+/* A lost connection: what waits goes on waiting, but for what was begun; a full queue is emptied. */
+static void kept_requests(void **state)
+{
+	struct mr_request_queue *queue = malloc(sizeof(*queue));
+
+	(void)state;
+	assert_non_null(queue);
+	mr_request_queue_init(queue, 4096);
+	mr_request_queue_keep(queue);
+	assert_int_equal(queue->count, 0);
+	for (unsigned i = 0; i < MR_OUTGOING_REQUESTS_MAX - 1; i++)
+		assert_true(mr_request_queue_push(queue, 0, i * UINT64_C(4096), 4096));
+	mr_request_queue_keep(queue);
+	assert_int_equal(queue->count, MR_OUTGOING_REQUESTS_MAX - 1);
+	queue->ring[queue->first].sent = true;
+	mr_request_queue_keep(queue);
+	assert_int_equal(queue->count, MR_OUTGOING_REQUESTS_MAX - 2);
+	assert_int_equal(queue->ring[queue->first].start, 4096);
+	while (mr_request_queue_push(queue, 0, 0, 4096))
+		continue;
+	mr_request_queue_keep(queue);
+	assert_int_equal(queue->count, 0);
+	free(queue);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(kept_requests),
 		cmocka_unit_test(good_requests),
 		cmocka_unit_test(unaligned_requests),
 		cmocka_unit_test(urgent_requests),

@@ -409,7 +409,6 @@ static struct lone *lone_preempt(const char *release, uint64_t pages, uint64_t p
 	struct lone *lone = lone_new(release);
 
 	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_PREEMPT;
-	lone->config.preempt_break_huge = true;
 	lone_block(lone, 0, "mem", pages, page_size);
 	lone->shown |= LONE_SHOW(REQUEST);
 	return begin_postcopy(lone);

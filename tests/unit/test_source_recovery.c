@@ -158,7 +158,7 @@ static void paused_by_operator(void **state)
 		lone_resume_ack(lone);
 		forget_words(lone);
 		lone_run(lone);
-		expect_words(lone, "[postcopy-active] part#1 page:mem:1 page:2 eos .");
+		expect_words(lone, "[postcopy-active] part#1 page:vga:1 page:mem:1 eos .");
 		lone_free(lone);
 	}
 }
