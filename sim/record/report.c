@@ -421,8 +421,7 @@ static void run_replay(struct collector *collector)
 	int status;
 
 	mr_progress_start(&progress, "report", false);
-	status = mr_replay_run(&report->replay, collector->migration, &options, NULL, &progress, error,
-			       sizeof(error));
+	status = mr_replay_run(&report->replay, collector->migration, &options, NULL, &progress, error, sizeof(error));
 	mr_progress_end(&progress);
 	if (status < 0) {
 		mr_report_add_error(report, "%s", error);
