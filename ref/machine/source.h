@@ -283,7 +283,7 @@ static inline enum outcome mr_source_go(struct source_actor *actor, source_phase
 /* Runs the program that begins with `phase`, and goes on with `then` when that returns. */
 static inline enum outcome mr_source_call(struct source_actor *actor, source_phase *phase, source_phase *then)
 {
-	/* Programs call others only along a fixed way that is shorter than this. */
+	/* not covered: programs call others only along a fixed way, which is shorter than this */
 	if (actor->depth < CALLS_MAX)
 		actor->calls[actor->depth++] = then;
 	return mr_source_go(actor, phase);

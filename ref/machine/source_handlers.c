@@ -108,9 +108,7 @@ static enum outcome ram_body(struct source_actor *actor, const struct mr_hook_ca
 /* An errno is a failure; who is asked for consent has given it if there was none, and -1 of a round is "no more". */
 static int64_t answer_of(enum mr_hook hook, int completion)
 {
-	const bool consents = hook == MR_HOOK_SAVE_POSTCOPY_PREPARE || hook == MR_HOOK_SAVE_COMPLETE_PRECOPY_THREAD;
-
-	return consents ? completion == 0 : -(int64_t)completion;
+	return hook == MR_HOOK_SAVE_POSTCOPY_PREPARE ? completion == 0 : -(int64_t)completion;
 }
 
 /* The handler has written its section, or has failed to: an empty one stands there then. */

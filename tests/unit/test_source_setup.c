@@ -100,6 +100,9 @@ static void impossible_configurations(void **state)
 	lone->config.throttle_maximum = 100;
 	refuse(lone, "throttle of the vCPUs: expected at most 99 percent");
 	lone = lone_new("7.2");
+	lone->config.throttle_initial = 100;
+	refuse(lone, "throttle of the vCPUs: expected at most 99 percent");
+	lone = lone_new("7.2");
 	lone->config.throttle_increment = UINT32_MAX;
 	refuse(lone, "throttle of the vCPUs: expected at most 99 percent");
 	lone = lone_new("7.2");
