@@ -202,7 +202,8 @@ static int read_line(struct reader *reader)
 
 static int read_lines(struct reader *reader, char *error, size_t error_size)
 {
-	const uint8_t *at = reader->trace->text, *end = at + reader->trace->text_length;
+	const size_t length = reader->trace->text_length;
+	const uint8_t *at = reader->trace->text, *end = length ? at + length : at;
 
 	while (at < end) {
 		const uint8_t *newline = memchr(at, '\n', (size_t)(end - at));
@@ -218,7 +219,7 @@ static int read_lines(struct reader *reader, char *error, size_t error_size)
 				 (const char *)reader->at);
 			return -1;
 		}
-		at = reader->end + 1;
+		at = newline ? newline + 1 : end;
 	}
 	return 0;
 }
