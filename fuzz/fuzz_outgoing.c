@@ -110,6 +110,8 @@ static uint32_t capabilities_of(uint8_t option)
 		capabilities = MR_CAPABILITY_BACKGROUND_SNAPSHOT;
 	if (!(capabilities & MR_CAPABILITY_POSTCOPY_RAM))
 		capabilities &= ~(uint32_t)MR_CAPABILITY_POSTCOPY_PREEMPT;
+	else
+		capabilities &= ~(uint32_t)MR_CAPABILITY_IGNORE_SHARED;
 	if (capabilities & MR_CAPABILITY_MULTIFD)
 		capabilities &= ~(uint32_t)(MR_CAPABILITY_XBZRLE | MR_CAPABILITY_POSTCOPY_PREEMPT);
 	return capabilities;
