@@ -1,5 +1,6 @@
 /* incoming.c: the machine's memory, its inputs, and the steps of its actors. */
 #include "machine.h"
+#include "machine/arena.h"
 
 #include <inttypes.h>
 
@@ -10,7 +11,6 @@ enum {
 	SPARE_OPEN_FAULTS = 256,
 	OPEN_FAULTS_MAX = 1 << 24,
 	HOST_PAGE_MAX = 1 << 30,
-	ALIGNMENT = 64,
 };
 
 static const char *const action_names[MR_ACTION_KIND_COUNT] = {
@@ -168,15 +168,6 @@ static bool is_possible(const struct mr_incoming_config *config, char error[96])
 	return true;
 }
 
-/* Takes `count` elements from the arena; a machine is laid out the same way whether or not it is written. */
-static size_t reserve(size_t *used, size_t count, size_t element)
-{
-	const size_t start = (*used + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
-
-	*used = start + count * element;
-	return start;
-}
-
 static uint64_t largest_page(const struct mr_incoming_config *config)
 {
 	uint64_t largest = config->target_page_size;
@@ -187,40 +178,37 @@ static uint64_t largest_page(const struct mr_incoming_config *config)
 	return largest;
 }
 
-static size_t bitmap_bytes(uint64_t bits)
-{
-	return mr_bitmap_words(bits) * sizeof(uint64_t);
-}
-
 /* Lays everything out; `incoming` NULL: only counts. */
 static size_t lay_out(const struct mr_incoming_config *config, struct mr_incoming *incoming)
 {
 	struct places places = {.largest_page = largest_page(config)};
 	size_t used = sizeof(struct mr_incoming);
 
-	places.blocks = reserve(&used, config->block_count, sizeof(struct block));
-	places.channels = reserve(&used, config->connections_max, sizeof(struct channel));
-	places.decoders = reserve(&used, config->connections_max + 1u, sizeof(struct mr_decoder));
+	places.blocks = mr_arena_reserve(&used, config->block_count, sizeof(struct block));
+	places.channels = mr_arena_reserve(&used, config->connections_max, sizeof(struct channel));
+	places.decoders = mr_arena_reserve(&used, config->connections_max + 1u, sizeof(struct mr_decoder));
 	places.package_decoder = places.decoders + config->connections_max * sizeof(struct mr_decoder);
-	places.package = reserve(&used, config->package_max, 1);
-	places.payload = reserve(&used, COMMAND_PAYLOAD_MAX, 1);
-	places.handler_states =
-		reserve(&used, config->handlers ? config->handlers->count : 0, sizeof(struct mr_handler_state));
+	places.package = mr_arena_reserve(&used, config->package_max, 1);
+	places.payload = mr_arena_reserve(&used, COMMAND_PAYLOAD_MAX, 1);
+	places.handler_states = mr_arena_reserve(&used, config->handlers ? config->handlers->count : 0,
+						 sizeof(struct mr_handler_state));
 	for (unsigned i = 0; i < RAM_CHANNELS; i++)
-		places.assembled[i] = reserve(&used, bitmap_bytes(places.largest_page / config->target_page_size), 1);
+		places.assembled[i] =
+			mr_arena_reserve(&used, mr_arena_bitmap(places.largest_page / config->target_page_size), 1);
 	for (uint32_t i = 0; i < config->block_count; i++) {
 		const uint64_t pages = block_maximum(&config->blocks[i]) / config->target_page_size;
 		struct block unplaced;
 		struct block *block = incoming ? (struct block *)at(incoming, places.blocks) + i : &unplaced;
 
-		block->received = reserve(&used, bitmap_bytes(pages), 1);
-		block->requested = reserve(&used, bitmap_bytes(pages), 1);
-		block->client_requested = reserve(&used, config->shared_clients ? bitmap_bytes(pages) : 0, 1);
-		block->unplugged = reserve(&used, config->unpluggable ? bitmap_bytes(pages) : 0, 1);
+		block->received = mr_arena_reserve(&used, mr_arena_bitmap(pages), 1);
+		block->requested = mr_arena_reserve(&used, mr_arena_bitmap(pages), 1);
+		block->client_requested =
+			mr_arena_reserve(&used, config->shared_clients ? mr_arena_bitmap(pages) : 0, 1);
+		block->unplugged = mr_arena_reserve(&used, config->unpluggable ? mr_arena_bitmap(pages) : 0, 1);
 	}
 	if (config->blocktime) {
-		places.vcpus = reserve(&used, config->vcpu_count + 1u, sizeof(struct vcpu));
-		places.open_faults = reserve(&used, config->open_faults_max, sizeof(struct open_fault));
+		places.vcpus = mr_arena_reserve(&used, config->vcpu_count + 1u, sizeof(struct vcpu));
+		places.open_faults = mr_arena_reserve(&used, config->open_faults_max, sizeof(struct open_fault));
 	}
 	if (incoming)
 		incoming->places = places;

@@ -1,5 +1,6 @@
 /* outgoing.c: the source's memory, its inputs, and the steps of its actors. */
 #include "source.h"
+#include "machine/arena.h"
 
 #include <inttypes.h>
 
@@ -7,7 +8,6 @@ enum {
 	DEFAULT_PAGE_SIZE = 4096,
 	SPARE_CONNECTIONS = 8,
 	HOST_PAGE_MAX = 1 << 30,
-	ALIGNMENT = 64,
 	CLEAR_SHIFT_DEFAULT = 18,
 	CLEAR_SHIFT_LEAST = 6,
 	CLEAR_SHIFT_MOST = 31,
@@ -230,20 +230,6 @@ static bool is_possible(const struct mr_outgoing_config *config, char error[96])
 	return true;
 }
 
-/* Takes `count` elements from the arena; a machine is laid out the same way whether or not it is written. */
-static size_t reserve(size_t *used, size_t count, size_t element)
-{
-	const size_t start = (*used + ALIGNMENT - 1) & ~(size_t)(ALIGNMENT - 1);
-
-	*used = start + count * element;
-	return start;
-}
-
-static size_t bitmap_bytes(uint64_t bits)
-{
-	return mr_bitmap_words(bits) * sizeof(uint64_t);
-}
-
 static uint64_t chunks_of(const struct mr_outgoing_config *config, uint64_t pages)
 {
 	return (pages >> config->clear_bitmap_shift) + 1;
@@ -255,10 +241,10 @@ static void lay_out_block(const struct mr_outgoing_config *config, size_t *used,
 	const bool unsent = mr_profile_does(&config->profile, MR_SWITCH_DISCARD_TWICE);
 	const bool postcopy = config->capabilities & MR_CAPABILITY_POSTCOPY_RAM;
 
-	block->dirty = reserve(used, bitmap_bytes(pages), 1);
-	block->unsent = unsent && postcopy ? reserve(used, bitmap_bytes(pages), 1) : 0;
-	block->unlogged = reserve(used, bitmap_bytes(chunks_of(config, pages)), 1);
-	block->unplugged = reserve(used, bitmap_bytes(pages), 1);
+	block->dirty = mr_arena_reserve(used, mr_arena_bitmap(pages), 1);
+	block->unsent = unsent && postcopy ? mr_arena_reserve(used, mr_arena_bitmap(pages), 1) : 0;
+	block->unlogged = mr_arena_reserve(used, mr_arena_bitmap(chunks_of(config, pages)), 1);
+	block->unplugged = mr_arena_reserve(used, mr_arena_bitmap(pages), 1);
 }
 
 /* Lays everything out; `outgoing` NULL: only counts. */
@@ -267,16 +253,16 @@ static size_t lay_out(const struct mr_outgoing_config *config, struct mr_outgoin
 	struct source_places places = {0};
 	size_t used = sizeof(struct mr_outgoing), saver = 0;
 
-	places.blocks = reserve(&used, config->block_count, sizeof(struct source_block));
-	places.connections = reserve(&used, config->connections_max, sizeof(struct connection));
-	places.session = reserve(&used, 1, sizeof(struct mr_session));
-	places.decoder = reserve(&used, 1, sizeof(struct mr_decoder));
-	places.discards = reserve(&used, config->block_count, sizeof(struct mr_discard_source_block));
+	places.blocks = mr_arena_reserve(&used, config->block_count, sizeof(struct source_block));
+	places.connections = mr_arena_reserve(&used, config->connections_max, sizeof(struct connection));
+	places.session = mr_arena_reserve(&used, 1, sizeof(struct mr_session));
+	places.decoder = mr_arena_reserve(&used, 1, sizeof(struct mr_decoder));
+	places.discards = mr_arena_reserve(&used, config->block_count, sizeof(struct mr_discard_source_block));
 	mr_page_saver_size(config->target_page_size, config->xbzrle_cache_size, &saver);
-	places.cache = reserve(&used, saver, 1);
-	places.package = reserve(&used, config->package_max, 1);
+	places.cache = mr_arena_reserve(&used, saver, 1);
+	places.package = mr_arena_reserve(&used, config->package_max, 1);
 	if (config->capabilities & MR_CAPABILITY_MULTIFD)
-		places.multifd = reserve(&used, mr_multifd_send_size(config), 1);
+		places.multifd = mr_arena_reserve(&used, mr_multifd_send_size(config), 1);
 	for (uint32_t i = 0; i < config->block_count; i++) {
 		struct source_block unplaced;
 		struct source_block *block =

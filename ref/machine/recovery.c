@@ -117,13 +117,6 @@ static uint64_t bitmap_pages(const struct mr_incoming *incoming, const struct bl
 	return (fixed ? block->postcopy_length : block->used_length) / target_page(incoming);
 }
 
-static uint8_t *put_be64(uint8_t *out, uint64_t number)
-{
-	for (unsigned i = 0; i < 8; i++)
-		out[i] = (uint8_t)(number >> (56 - 8 * i));
-	return out + 8;
-}
-
 /* Size, bits and end mark stand outside the message; what is large goes in pieces, at one moment all the same. */
 static enum outcome send_bits(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
@@ -141,13 +134,16 @@ static enum outcome send_bits(struct mr_incoming *incoming, struct loader *loade
 					       .block = loader->command.block,
 					       .bitmap = true,
 					       .first = loader->cursor == 0};
-	if (loader->cursor == 0)
-		out = put_be64(out, mr_received_bitmap_size(pages));
+	if (loader->cursor == 0) {
+		mr_put_be64(out, mr_received_bitmap_size(pages));
+		out += sizeof(uint64_t);
+	}
 	mr_received_bitmap_encode(received_of(incoming, block) + loader->cursor / 64, piece, out);
 	out += mr_received_bitmap_size(piece);
 	loader->cursor += piece;
 	if (loader->cursor == pages) {
-		out = put_be64(out, end_mark);
+		mr_put_be64(out, end_mark);
+		out += sizeof(end_mark);
 		loader->phase = bitmap_sent;
 	}
 	action->send.bytes = (struct mr_bytes){start, (size_t)(out - start)};

@@ -1,6 +1,8 @@
 /* source_read.c: what a recording says of its source: records, contents of pages, device bodies, return paths. */
 #include "sim/record/source_read.h"
 
+#include "ref/wire/wire.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -360,15 +362,6 @@ static int read_record(struct pass *pass, struct mr_source_channel *channel, con
 	}
 }
 
-static uint64_t get_be64(const uint8_t *at)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < 8; i++)
-		value = value << 8 | at[i];
-	return value;
-}
-
 /* The block of a page record: the name behind its first word, or the block of the record before. */
 static uint32_t block_of(const struct mr_source_world *world, const struct mr_source_channel *channel,
 			 const uint8_t *rest, uint64_t length, bool goes_on)
@@ -396,7 +389,7 @@ static int read_unfinished(struct pass *pass, const struct mr_channel *from, str
 
 	if (length < 8 || (!pass->in_ram && channel->role != MR_ROLE_PREEMPT))
 		return 0;
-	word = get_be64(rest);
+	word = mr_get_be64(rest);
 	if (!(word & mask & pages))
 		return 0;
 	record.length = length;

@@ -645,6 +645,14 @@ void lone_until(struct lone *lone, const char *word)
 	fail_msg("it goes on for ever");
 }
 
+void lone_start_postcopy(struct lone *lone, const char *word)
+{
+	lone_start(lone);
+	lone_until(lone, "[active]");
+	mr_outgoing_start_postcopy(lone->source);
+	lone_until(lone, word);
+}
+
 void lone_later(struct lone *lone, uint64_t milliseconds)
 {
 	lone->now += milliseconds * MILLISECOND;

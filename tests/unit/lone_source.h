@@ -119,6 +119,8 @@ enum mr_step lone_step(struct lone *lone, unsigned actor);
 void lone_run(struct lone *lone);
 /* The same until a word is said that begins so. */
 void lone_until(struct lone *lone, const char *word);
+/* Starts, asks for postcopy once it is active, and goes on until `word`. */
+void lone_start_postcopy(struct lone *lone, const char *word);
 /* Time goes on, and everybody with it. */
 void lone_later(struct lone *lone, uint64_t milliseconds);
 

@@ -13,35 +13,11 @@
 #include <unistd.h>
 
 #include "random.h"
+#include "scratch_file.h"
 #include "sim/record/actions.h"
 #include "sim/record/log.h"
 
 enum { RANDOM_LOGS = 300, RANDOM_BLOCKS = 8, RANDOM_RECORDS = 60, ERROR_SIZE = 512 };
-
-static char path[] = "/tmp/migref-log-XXXXXX";
-
-static int make_file(void **state)
-{
-	const int descriptor = mkstemp(path);
-
-	(void)state;
-	return descriptor < 0 ? -1 : close(descriptor);
-}
-
-static int remove_file(void **state)
-{
-	(void)state;
-	return unlink(path);
-}
-
-static void write_file(const char *bytes, size_t length)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(bytes, 1, length, file), length);
-	assert_int_equal(fclose(file), 0);
-}
 
 /* The text of a log; NULL if it was not written. The caller frees it. */
 static char *log_text(const struct mr_log *log, const struct mr_incoming_config *config, size_t *size)

@@ -13,36 +13,12 @@
 #include <unistd.h>
 
 #include "random.h"
+#include "scratch_file.h"
 #include "sim/record/source_log.h"
 
 enum { RANDOM_LOGS = 300, RANDOM_RECORDS = 60, ERROR_SIZE = 512, LINE_LIMIT = 64 << 10, HEADER_LIMIT = 4 << 20 };
 
 #define NUMBER_LIMIT "9223372036854775807"
-
-static char path[] = "/tmp/migref-source-log-XXXXXX";
-
-static int make_file(void **state)
-{
-	const int descriptor = mkstemp(path);
-
-	(void)state;
-	return descriptor < 0 ? -1 : close(descriptor);
-}
-
-static int remove_file(void **state)
-{
-	(void)state;
-	return unlink(path);
-}
-
-static void write_file(const char *bytes, size_t length)
-{
-	FILE *file = fopen(path, "w");
-
-	assert_non_null(file);
-	assert_int_equal(fwrite(bytes, 1, length, file), length);
-	assert_int_equal(fclose(file), 0);
-}
 
 /* ---- A small log ---- */
 

@@ -222,10 +222,7 @@ static void package_loaded_early(void **state)
 
 	(void)state;
 	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-	lone_start(lone);
-	lone_until(lone, "[active]");
-	mr_outgoing_start_postcopy(lone->source);
-	lone_until(lone, "[postcopy-device]");
+	lone_start_postcopy(lone, "[postcopy-device]");
 	lone_choose(lone, MR_CHOICE_SECTION_ENDS, 0);
 	lone_choose(lone, MR_CHOICE_SECTION_ENDS, 1);
 	lone_until(lone, "page:mem:0");
@@ -246,10 +243,7 @@ static void package_loaded_at_once(void **state)
 
 	(void)state;
 	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-	lone_start(lone);
-	lone_until(lone, "[active]");
-	mr_outgoing_start_postcopy(lone->source);
-	lone_until(lone, "ping:4 ");
+	lone_start_postcopy(lone, "ping:4 ");
 	lone_pong(lone, 0x42);
 	while (lone_step(lone, MR_SOURCE_RETURN) == MR_STEP_ACTION)
 		continue;
@@ -314,10 +308,7 @@ static void package_limit(void **state)
 
 		lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
 		lone->config.package_max = limits[i];
-		lone_start(lone);
-		lone_until(lone, "[active]");
-		mr_outgoing_start_postcopy(lone->source);
-		lone_until(lone, "ping:2");
+		lone_start_postcopy(lone, "ping:2");
 		forget_words(lone);
 		lone_run(lone);
 		expect_words(lone, "start-guest [failed] failed:SRC-016");
@@ -388,10 +379,7 @@ static void pause_before_postcopy(void **state)
 
 		lone->config.pause_before_switchover = true;
 		lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-		lone_start(lone);
-		lone_until(lone, "[active]");
-		mr_outgoing_start_postcopy(lone->source);
-		lone_until(lone, "[pre-switchover]");
+		lone_start_postcopy(lone, "[pre-switchover]");
 		forget_words(lone);
 		mr_outgoing_continue(lone->source);
 		lone_run(lone);

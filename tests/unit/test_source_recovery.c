@@ -383,10 +383,7 @@ static void paused_when_loaded(void **state)
 
 	(void)state;
 	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-	lone_start(lone);
-	lone_until(lone, "[active]");
-	mr_outgoing_start_postcopy(lone->source);
-	lone_until(lone, "[postcopy-device]");
+	lone_start_postcopy(lone, "[postcopy-device]");
 	lone_until(lone, "page:mem:0");
 	lone_pong(lone, 0x42);
 	while (lone_step(lone, MR_SOURCE_RETURN) == MR_STEP_ACTION)

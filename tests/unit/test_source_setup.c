@@ -699,10 +699,7 @@ static void failing_method(void **state)
 	lone->config.multifd_channels = 2;
 	lone->config.method = &refusing;
 	streams_left = 2;
-	lone_start(lone);
-	lone_until(lone, "[active]");
-	mr_outgoing_start_postcopy(lone->source);
-	lone_until(lone, "ping:4 ");
+	lone_start_postcopy(lone, "ping:4 ");
 	forget_words(lone);
 	lone_run(lone);
 	assert_true(lone_has_said(lone, "failed:MFS-013"));

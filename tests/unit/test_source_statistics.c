@@ -215,10 +215,7 @@ static void requests(void **state)
 
 	(void)state;
 	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-	lone_start(lone);
-	lone_until(lone, "[active]");
-	mr_outgoing_start_postcopy(lone->source);
-	lone_until(lone, "ping:4 ");
+	lone_start_postcopy(lone, "ping:4 ");
 	for (unsigned i = 0; i < 3; i++)
 		lone_request(lone, "mem", 1, 1);
 	lone_pong(lone, 4);

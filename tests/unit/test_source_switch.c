@@ -91,10 +91,7 @@ static void postcopy_rate_limit(void **state)
 		lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
 		lone->config.max_bandwidth = 10 * 30 * LONE_PAGE;
 		lone->config.max_postcopy_bandwidth = i ? 10 * 5 * LONE_PAGE : 0;
-		lone_start(lone);
-		lone_until(lone, "[active]");
-		mr_outgoing_start_postcopy(lone->source);
-		lone_until(lone, "ping:4");
+		lone_start_postcopy(lone, "ping:4");
 		forget_words(lone);
 		lone_run(lone);
 		/* 5 pages of 4104 bytes are over the budget with the section's header */
@@ -118,10 +115,7 @@ static void requests_and_rate(void **state)
 		lone_block(lone, 0, "mem", 40, 0);
 		lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
 		lone->config.max_postcopy_bandwidth = 10 * 5 * LONE_PAGE;
-		lone_start(lone);
-		lone_until(lone, "[active]");
-		mr_outgoing_start_postcopy(lone->source);
-		lone_until(lone, "page:4");
+		lone_start_postcopy(lone, "page:4");
 		for (uint64_t page = 20; page < 36; page += 5)
 			lone_request(lone, "mem", page, 1);
 		while (lone_step(lone, MR_SOURCE_RETURN) == MR_STEP_ACTION)
@@ -629,10 +623,7 @@ static void impossible_turns(void **state)
 	/* in postcopy neither an exact query nor another switch */
 	lone = lone_new("8.2");
 	lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-	lone_start(lone);
-	lone_until(lone, "[active]");
-	mr_outgoing_start_postcopy(lone->source);
-	lone_until(lone, "ping:4");
+	lone_start_postcopy(lone, "ping:4");
 	lone_choose(lone, MR_CHOICE_TURN, MR_TURN_EXACT);
 	lone_choose(lone, MR_CHOICE_TURN, MR_TURN_POSTCOPY);
 	forget_words(lone);
@@ -1062,10 +1053,7 @@ static void reader_at_the_end(void **state)
 	for (unsigned i = 0; i < 2; i++) {
 		lone = lone_new("2.11");
 		lone->config.capabilities = MR_CAPABILITY_POSTCOPY_RAM;
-		lone_start(lone);
-		lone_until(lone, "[active]");
-		mr_outgoing_start_postcopy(lone->source);
-		lone_until(lone, "ping:4 ");
+		lone_start_postcopy(lone, "ping:4 ");
 		/* or with something that is no message */
 		if (i)
 			build_be64(&lone->connections[0].backward, UINT64_C(0x0063000000000000));
