@@ -164,6 +164,7 @@ static void begin(uint8_t release, uint8_t capability, uint8_t more, uint8_t see
 		.connections_max = CONNECTIONS,
 		.memory = {NULL, page},
 		.choices = seed ? &choices : NULL,
+		.unusual_choices = MR_CHOICES_UNUSUAL,
 	};
 	char error[96];
 	size_t size;

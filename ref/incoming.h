@@ -16,7 +16,7 @@
  *                     mr_incoming_complete(incoming, MR_ACTOR_MAIN, 0);
  *     }
  *
- * Contents: actors - configuration - actions - steps and inputs - blocktime - looking inside.
+ * Contents: actors - configuration - actions - steps and inputs - blocktime - looking inside - state.
  *
  * Rule ids in the comments (PC-001) are those of SPEC.md.
  */
@@ -503,6 +503,30 @@ const char *mr_incoming_block_name(const struct mr_incoming *incoming, uint32_t 
 const struct mr_session *mr_incoming_session(const struct mr_incoming *incoming);
 /* Why it failed; the rule is MR_NO_RULE if it did not. */
 const struct mr_finding *mr_incoming_error(const struct mr_incoming *incoming);
+
+/* ---- State ------------------------------------------------------------------------------------------------------- */
+
+/* A piece of the memory in which a machine's state lies. */
+struct mr_piece {
+	void *at;
+	size_t length; /* bytes, not 0 */
+	bool scratch;  /* figures that are told and decide nothing, windows: machines that differ in them alone will
+			  do the same from here on */
+};
+
+enum { MR_PIECES_MAX = 512 }; /* enough for two RAM blocks and four connections; others need more */
+
+/*
+ * Where the state lies at this moment, beside what the configuration settled for good. Whoever keeps a copy of all
+ * pieces can write them back later, to the same places, whatever the machine did meanwhile, and has the machine as it
+ * is now; places that are not listed hold nothing that will be looked at. To be called between two steps. Returns how
+ * many pieces there are; of more than `room` the rest is left out.
+ *
+ * Two machines of one configuration whose pieces agree, but for scratch, will do the same from here on if they are given
+ * the same. Pieces hold addresses of functions, and of the machine itself: such copies mean nothing to another process.
+ * The caller's `temporary` is among them while a huge page is put together there.
+ */
+size_t mr_incoming_pieces(const struct mr_incoming *incoming, struct mr_piece pieces[], size_t room);
 
 #ifdef __cplusplus
 }

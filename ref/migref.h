@@ -190,9 +190,13 @@ struct mr_context {
 	bool uuid_known;
 	uint8_t uuid[16];
 	char machine[MR_MACHINE_NAME_MAX + 1]; /* "": not known */
-	/* Of another stream of the same machine, for device sections that the stream does not describe; the caller's,
-	 * NULL if there is none. */
+	/*
+	 * Of the very machine that sends: its device sections end where this says, as soon as that much has come. Or,
+	 * `description_foreign`, of another stream of such a machine, for sections that the stream does not describe by
+	 * itself. The caller's; NULL if there is none.
+	 */
 	const struct mr_description *description;
+	bool description_foreign;
 };
 
 #define MR_METHOD_UNKNOWN UINT32_MAX
@@ -203,6 +207,7 @@ struct mr_block {
 	bool declared;  /* by the block list; false: only named by a page, request or discard */
 	uint8_t name_length;
 	char name[MR_NAME_MAX + 1]; /* with a final NUL */
+	uint16_t slot;              /* private: where block_slots has it */
 	uint64_t used_length;       /* bytes; 0 if not declared */
 	uint64_t page_size;         /* host page, bytes; 0: not sent, hence the ordinary one */
 	uint64_t address;           /* guest-physical, with ignore-shared */
@@ -232,7 +237,8 @@ struct mr_session {
 	struct mr_section_entry sections[MR_SECTIONS_MAX]; /* handlers that sent START */
 	uint32_t block_count;
 	struct mr_block blocks[MR_BLOCKS_MAX];
-	uint16_t block_slots[2 * MR_BLOCKS_MAX]; /* hash of names: index + 1, 0 if free */
+	/* Hash of names: index + 1. What stands in a slot counts only if its block has that slot. */
+	uint16_t block_slots[2 * MR_BLOCKS_MAX];
 	mr_report_function *report;
 	void *report_argument;
 };

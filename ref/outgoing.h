@@ -15,7 +15,7 @@
  * What real runs decide by chance (how long a section lasts, which multifd channel is free) is a choice: the machine
  * has a canonical answer for each, and the caller may give another.
  *
- * Contents: actors - configuration - choices - actions - steps and inputs - statistics - looking inside.
+ * Contents: actors - configuration - choices - actions - steps and inputs - statistics - looking inside - state.
  *
  * Rule ids in the comments (SRC-001) are those of SPEC.md.
  */
@@ -99,6 +99,9 @@ struct mr_outgoing_memory {
 	const uint8_t *(*page)(void *argument, unsigned actor, uint32_t block, uint64_t offset, enum mr_look look);
 };
 
+/* Whether the target page at `offset` is all zero, told without its bytes by who knows: instead of a look (ZERO). */
+typedef bool mr_zero_function(void *argument, unsigned actor, uint32_t block, uint64_t offset);
+
 /* zero-page-detection (SRC-018) */
 enum mr_zero_detection {
 	MR_ZERO_BY_RELEASE, /* as the profile has it */
@@ -146,7 +149,9 @@ struct mr_outgoing_config {
 	uint32_t connections_max; /* connections in all; 0: as many as needed without cuts, + 8 */
 	size_t package_max;       /* bytes of a package; 0: MR_INCOMING_PACKAGE_MAX */
 	struct mr_outgoing_memory memory;
+	mr_zero_function *is_zero;        /* with the argument of `memory`; NULL: each page's bytes are looked at */
 	const struct mr_choices *choices; /* NULL: every choice is canonical */
+	uint32_t unusual_choices;         /* those of MR_CHOICES_UNUSUAL that are asked, too */
 };
 
 struct mr_outgoing;
@@ -170,15 +175,22 @@ enum mr_choice {
 	MR_CHOICE_CHANNEL,      /* multifd channel of a packet; canonical: the next free one (MFS-004) */
 	MR_CHOICE_REPEAT,       /* does the last page of a full packet come again in the next? 0 or 1 (MFS-006) */
 	MR_CHOICE_BREAK_HUGE,   /* 7.1, 7.2: is the huge page interrupted here? Canonical: if a request waits */
+	MR_CHOICE_PAGE,         /* what goes out next; canonical: what the scan found (SRC-011) */
+	MR_CHOICE_PACKET_ENDS,  /* is a multifd packet over that is not full? 0 or 1; canonical: 0 (MFS-003) */
+	MR_CHOICE_TWICE,        /* does a page of precopy stay dirty, and come again? 0 or 1; canonical: 0 (SRC-011) */
 	MR_CHOICE_COUNT
 };
+
+/* Legal choices that no source of QEMU's has, as bits 1 << MR_CHOICE_: asked only where the configuration says so. */
+enum { MR_CHOICES_UNUSUAL = 1 << MR_CHOICE_PAGE | 1 << MR_CHOICE_PACKET_ENDS | 1 << MR_CHOICE_TWICE };
 
 struct mr_choices {
 	void *argument;
 	/*
 	 * What is decided; `canonical` is what the machine would do, and a legal answer always. An answer that is
 	 * impossible counts as canonical. The machine's step is under way: functions that take it as const may be
-	 * called, no other.
+	 * called, no other. PAGE is the number of a target page in the block that mr_outgoing_cursor() names, in whose
+	 * host page sending goes on; with multifd only one behind the canonical one is possible.
 	 */
 	uint64_t (*choose)(void *argument, enum mr_choice choice, uint64_t canonical);
 };
@@ -358,7 +370,7 @@ struct mr_outgoing_statistics {
 	uint64_t dirty_pages_rate; /* pages a second */
 	uint64_t xbzrle_pages, xbzrle_bytes, xbzrle_cache_miss, xbzrle_overflow;
 	uint64_t pages;                    /* page records and pages in packets */
-	uint64_t choices[MR_CHOICE_COUNT]; /* that were to be made */
+	uint64_t choices[MR_CHOICE_COUNT]; /* that were to be made; of unusual ones: that were asked */
 	uint64_t chosen[MR_CHOICE_COUNT];  /* of them: answered otherwise than canonically */
 	uint32_t throttle;                 /* percent */
 };
@@ -379,6 +391,15 @@ const struct mr_finding *mr_outgoing_return_error(const struct mr_outgoing *outg
 void mr_outgoing_cursor(const struct mr_outgoing *outgoing, uint32_t *block, uint64_t *offset);
 /* Why it failed; the rule is MR_NO_RULE if it did not. */
 const struct mr_finding *mr_outgoing_error(const struct mr_outgoing *outgoing);
+
+/* ---- State ------------------------------------------------------------------------------------------------------- */
+
+/*
+ * As mr_incoming_pieces(). `timeless`: the clock has stood since the machine began, and will: what is only counted
+ * against it is scratch then. 0 for a machine of which a part lies elsewhere, in the streams of a compressing method. A
+ * body that was handed over by mr_outgoing_save() counts by its address.
+ */
+size_t mr_outgoing_pieces(const struct mr_outgoing *outgoing, bool timeless, struct mr_piece pieces[], size_t room);
 
 #ifdef __cplusplus
 }

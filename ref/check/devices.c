@@ -4,21 +4,42 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+static bool is_sent(const struct mr_check_devices *devices, const struct mr_layout *device, size_t guess)
+{
+	const struct mr_bytes name = {(const uint8_t *)device->name, strlen(device->name)};
+	size_t index;
+
+	if (!devices->description)
+		return false;
+	index = mr_description_find(devices->description, name, device->instance, guess);
+	return index != SIZE_MAX && devices->sent[index];
+}
+
+/* Goes by another description from now on; what was sent so far counts for it as well. */
+static void follow(struct mr_check_devices *devices, const struct mr_description *description)
+{
+	const size_t count = mr_description_count(description);
+	uint8_t *sent = calloc(count + 1, 1);
+
+	if (!sent)
+		return;
+	for (size_t i = 0; i < count; i++)
+		sent[i] = is_sent(devices, mr_description_device(description, i), i);
+	free(devices->sent);
+	devices->sent = sent;
+	devices->description = description;
+}
+
 static void take_description(struct mr_check_devices *devices, struct mr_bytes json)
 {
 	char error[96];
 
-	if (devices->description || !json.length)
-		return;
 	/* The decoder has told what is wrong with a text that cannot be read. */
-	devices->description = mr_description_new(json, error);
-	if (!devices->description)
-		return;
-	devices->sent = calloc(mr_description_count(devices->description) + 1, 1);
-	if (!devices->sent) {
-		mr_description_free(devices->description);
-		devices->description = NULL;
-	}
+	if (!devices->own && json.length)
+		devices->own = mr_description_new(json, error);
+	/* Without memory it is tried again with the next record. */
+	if (devices->own && devices->description != devices->own)
+		follow(devices, devices->own);
 }
 
 static void check_header(struct mr_checker *checker, struct mr_place place, const struct mr_section *section)
@@ -89,11 +110,16 @@ void mr_check_device(struct mr_checker *checker, const struct mr_check_channel *
 		     const struct mr_decoder *decoder, const struct mr_record *record)
 {
 	const struct mr_place place = mr_place_at(channel, record->offset);
+	const struct mr_context *context = &checker->session->context;
 	struct mr_check_devices *devices = &checker->devices;
 
 	if (record->depth)
 		return;
 	take_description(devices, record->kind == MR_VMDESCRIPTION ? record->description.json : decoder->description);
+	/* Sections that are still being sent are read by what is known of the sender (STR-023). */
+	if (!devices->description && record->kind == MR_SECTION_FULL && context->description &&
+	    !context->description_foreign)
+		follow(devices, context->description);
 	if (!devices->description)
 		return;
 	if (record->kind == MR_SECTION_FULL)
@@ -106,6 +132,6 @@ void mr_check_device(struct mr_checker *checker, const struct mr_check_channel *
 
 void mr_check_devices_free(struct mr_checker *checker)
 {
-	mr_description_free(checker->devices.description);
+	mr_description_free(checker->devices.own);
 	free(checker->devices.sent);
 }

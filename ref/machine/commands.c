@@ -526,6 +526,7 @@ static enum outcome packaged(struct mr_incoming *incoming, struct loader *loader
 	incoming->package_length = loader->command.value;
 	incoming->package_read = 0;
 	incoming->package_start = decoder->offset;
+	incoming->package_begun = true;
 	memcpy(inner, decoder, offsetof(struct mr_decoder, devices));
 	return mr_go(loader, package_read);
 }

@@ -101,8 +101,7 @@ bool mr_is_setup_due(const struct mr_incoming *incoming, const struct loader *lo
 	const bool begun =
 		incoming->config.context.no_configuration ? decoder->offset >= HEADER_BYTES : incoming->configured;
 
-	return incoming->config.handlers && !incoming->handlers_ready && loader->actor == MR_ACTOR_MAIN && begun &&
-	       channel->length && channel->window[0] != TYPE_SUBSECTION;
+	return loader->actor == MR_ACTOR_MAIN && begun && channel->length && channel->window[0] != TYPE_SUBSECTION;
 }
 
 /* ---- Sections ---- */

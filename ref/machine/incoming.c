@@ -403,24 +403,6 @@ uint64_t mr_incoming_consumed(const struct mr_incoming *incoming, uint32_t chann
 		       : 0;
 }
 
-enum mr_result mr_read(struct mr_incoming *incoming, unsigned actor, uint32_t index, struct mr_record *record)
-{
-	struct channel *channel = channel_at(incoming, index);
-	struct mr_decoder *decoder = decoder_of(incoming, channel);
-	enum mr_result result;
-
-	decoder->session = &incoming->session;
-	result = mr_decode(decoder, channel->window, channel->shut ? 0 : channel->length,
-			   channel->at_end || channel->shut, record);
-	if (result == MR_RECORD) {
-		channel->window += record->length;
-		channel->length -= (size_t)record->length;
-	} else if (result == MR_MORE) {
-		incoming->actors[actor].wants = (struct mr_wants){.channel = index, .wanted = decoder->wanted};
-	}
-	return result;
-}
-
 bool mr_take_preempt_channel(struct mr_incoming *incoming)
 {
 	if (incoming->preempt_channel == NO_CHANNEL) {
@@ -435,20 +417,6 @@ bool mr_take_preempt_channel(struct mr_incoming *incoming)
 void mr_start_actor(struct mr_incoming *incoming, unsigned actor)
 {
 	incoming->actors[actor].alive = true;
-}
-
-static bool is_asked(enum mr_action_kind kind)
-{
-	return kind >= MR_ACTION_SEND;
-}
-
-enum outcome mr_act(struct mr_incoming *incoming, unsigned actor, struct mr_action *action, enum mr_action_kind kind)
-{
-	action->kind = kind;
-	action->asked = is_asked(kind);
-	incoming->actors[actor].asked = action->asked;
-	incoming->actors[actor].error = 0;
-	return ACTED;
 }
 
 enum outcome mr_wait(struct mr_incoming *incoming, unsigned actor, enum mr_wait wait, unsigned other)
@@ -556,9 +524,12 @@ enum mr_step mr_incoming_step(struct mr_incoming *incoming, unsigned actor, stru
 		mr_wait(incoming, actor, MR_WAIT_COMPLETION, actor);
 		return MR_STEP_WAITS;
 	}
-	memset(action, 0, sizeof(*action));
 	action->actor = actor;
+	action->in_package = false;
 	action->channel = NO_CHANNEL;
+	action->offset = 0;
+	/* What is larger is set as a whole: placements, packets, findings. */
+	memset(&action->send, 0, sizeof(action->send));
 	return step_actor(incoming, actor, action);
 }
 

@@ -1,6 +1,8 @@
 /* load.c: RAM records as a destination takes them: written at once in precopy, put together and placed in postcopy. */
 #include "machine.h"
 
+#include "machine/bit.h"
+
 #include <inttypes.h>
 
 uint32_t mr_own_block(struct mr_incoming *incoming, uint32_t session_block)
@@ -8,6 +10,8 @@ uint32_t mr_own_block(struct mr_incoming *incoming, uint32_t session_block)
 	uint32_t *known = &incoming->own_blocks[session_block];
 	const struct mr_block *block = &incoming->session.blocks[session_block];
 
+	while (incoming->own_count <= session_block)
+		incoming->own_blocks[incoming->own_count++] = 0;
 	if (*known == 0)
 		*known = mr_incoming_find_block(incoming,
 						(struct mr_bytes){(const uint8_t *)block->name, block->name_length}) +
@@ -249,7 +253,7 @@ static enum outcome take_precopy(struct mr_incoming *incoming, struct loader *lo
 			      mr_text("0x%" PRIx64, record->page.address));
 	if (is_fill_refused(incoming, record))
 		return refuse(incoming, loader, MR_RAM_011, mr_text("00"), mr_text("%02x", record->page.fill));
-	mr_bitmap_set(received_of(incoming, block), record->page.address / target_page(incoming), 1);
+	mr_bit_set(received_of(incoming, block), record->page.address / target_page(incoming));
 	rule = write_page(incoming, record, index);
 	if (rule != MR_NO_RULE)
 		return refuse(incoming, loader, rule, mr_text("%s", mr_rule_title(rule)),
@@ -274,7 +278,9 @@ static enum outcome marked(struct mr_incoming *incoming, struct loader *loader, 
 	action->placed = loader->placed;
 	action->placed.was_requested = mr_mark(incoming, loader->placed.block, loader->placed.offset);
 	action->placed.outstanding = incoming->outstanding;
-	action->placed.data = NULL;
+	/* Nothing is left of what is over, so that machines are equal whichever page came last. */
+	if (!incoming->client_count)
+		loader->placed = (struct mr_action_placed){0};
 	loader->index = 0;
 	loader->phase = incoming->client_count ? mr_wake_clients : mr_loader_record;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_MARKED);
@@ -292,12 +298,12 @@ static enum outcome place(struct mr_incoming *incoming, struct loader *loader, c
 		.length = block->page_size,
 		.zero = assembly->all_zero,
 		.by_copy = assembly->all_zero && !block->zeroable,
-		.data = assembly->all_zero ? NULL : data,
 		.ram_channel = loader->ram_channel,
 		.record_offset = record->page.address,
 		.record_flags = record->page.flags,
 	};
 	action->placed = loader->placed;
+	action->placed.data = assembly->all_zero ? NULL : data;
 	loader->phase = marked;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_PLACE);
 }
@@ -315,7 +321,7 @@ static bool is_new(struct mr_incoming *incoming, const struct loader *loader, ui
 	uint64_t *map = at(incoming, incoming->places.assembled[loader->ram_channel]);
 
 	if (loader->assembly.count == 0)
-		mr_bitmap_clear(map, 0, incoming->places.largest_page / target_page(incoming));
+		memset(map, 0, mr_bitmap_words(incoming->places.largest_page / target_page(incoming)) * sizeof(*map));
 	if (incoming->config.strict && mr_bitmap_test(map, page))
 		return false;
 	mr_bitmap_set(map, page, 1);

@@ -139,9 +139,21 @@ enum outcome mr_fail_load(struct mr_incoming *incoming, struct loader *loader, i
 
 /* ---- Commands around the loop ---- */
 
+/* Nothing is left of a command that is over, so that machines are equal whichever came last. */
+static void forget_command(struct mr_incoming *incoming, struct loader *loader)
+{
+	incoming->package_begun &= loader->command.number != MR_COMMAND_PACKAGED;
+	loader->then = NULL;
+	loader->index = 0;
+	loader->cursor = 0;
+	loader->command = (struct command){0};
+	loader->sequence = (struct mr_sequence){0};
+}
+
 static enum outcome after_command(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
 	(void)action;
+	forget_command(incoming, loader);
 	if (loader->result != 0)
 		return mr_end_loop(incoming, loader, loader->result);
 	return mr_go(loader, mr_loader_record);
@@ -322,7 +334,8 @@ static enum outcome read_channel(struct mr_incoming *incoming, struct loader *lo
 	const struct mr_bytes left = {channel->window, channel->length};
 	struct mr_record record;
 
-	if (mr_is_setup_due(incoming, loader, decoder, channel))
+	if (incoming->config.handlers && !incoming->handlers_ready &&
+	    mr_is_setup_due(incoming, loader, decoder, channel))
 		return mr_handlers_set_up(incoming, loader);
 	switch (mr_read(incoming, loader->actor, loader->channel, &record)) {
 	case MR_RECORD:

@@ -166,6 +166,7 @@ struct mr_incoming {
 	bool main_failed;         /* the main loader failed and left the end to the listen loader */
 	bool multifd_failed;      /* a multifd channel is broken: all receivers end */
 	bool multifd_quit;        /* the receivers are to end */
+	bool package_begun;       /* a package is being read, or loaded */
 
 	uint32_t main_channel, preempt_channel, return_channel; /* NO_CHANNEL: none */
 	uint32_t new_main, new_preempt;                         /* accepted in a pause, not taken yet */
@@ -174,6 +175,7 @@ struct mr_incoming {
 	uint32_t outstanding;
 
 	uint32_t block_count, connections_max;
+	uint32_t own_count;                 /* entries of own_blocks that mean anything */
 	uint32_t own_blocks[MR_BLOCKS_MAX]; /* by the session's numbers: own number + 2, 1: none of ours, 0: not looked
 					       up */
 	uint32_t by_rank[MR_BLOCKS_MAX];    /* blocks by ascending host address */
@@ -246,7 +248,16 @@ static inline uint32_t target_page(const struct mr_incoming *incoming)
 
 /* ---- Actions and what stops them (incoming.c) ---- */
 
-enum outcome mr_act(struct mr_incoming *incoming, unsigned actor, struct mr_action *action, enum mr_action_kind kind);
+static inline enum outcome mr_act(struct mr_incoming *incoming, unsigned actor, struct mr_action *action,
+				  enum mr_action_kind kind)
+{
+	action->kind = kind;
+	action->asked = kind >= MR_ACTION_SEND;
+	incoming->actors[actor].asked = action->asked;
+	incoming->actors[actor].error = 0;
+	return ACTED;
+}
+
 enum outcome mr_wait(struct mr_incoming *incoming, unsigned actor, enum mr_wait wait, unsigned other);
 /* Remembers why the load fails, if nothing was remembered yet. */
 void mr_blame(struct mr_incoming *incoming, const struct loader *loader, enum mr_rule rule, struct mr_text expected,
@@ -269,7 +280,25 @@ void mr_start_actor(struct mr_incoming *incoming, unsigned actor);
  * The next record of a connection, for this actor. MR_MORE: it is known now what the actor needs. A connection that was
  * shut ends where it is read.
  */
-enum mr_result mr_read(struct mr_incoming *incoming, unsigned actor, uint32_t index, struct mr_record *record);
+static inline enum mr_result mr_read(struct mr_incoming *incoming, unsigned actor, uint32_t index,
+				     struct mr_record *record)
+{
+	struct channel *channel = channel_at(incoming, index);
+	struct mr_decoder *decoder = decoder_of(incoming, channel);
+	enum mr_result result;
+
+	decoder->session = &incoming->session;
+	result = mr_decode(decoder, channel->window, channel->shut ? 0 : channel->length,
+			   channel->at_end || channel->shut, record);
+	if (result == MR_RECORD) {
+		channel->window += record->length;
+		channel->length -= (size_t)record->length;
+	} else if (result == MR_MORE) {
+		incoming->actors[actor].wants = (struct mr_wants){.channel = index, .wanted = decoder->wanted};
+	}
+	return result;
+}
+
 /* A preempt channel that was accepted becomes the one in use, if there is none. False if there still is none. */
 bool mr_take_preempt_channel(struct mr_incoming *incoming);
 
@@ -334,7 +363,7 @@ struct mr_load *mr_load_of(struct mr_incoming *incoming);
 enum outcome mr_call_handlers(struct mr_incoming *incoming, struct loader *loader, enum mr_phase phase,
 			      phase_function *then);
 phase_function mr_handlers_begin, mr_section_refused, mr_send_acks;
-/* Whether the next byte is the first behind the configuration, and load_setup was not called yet. */
+/* Whether the next byte is the first behind the configuration: then load_setup is due, if it was not called yet. */
 bool mr_is_setup_due(const struct mr_incoming *incoming, const struct loader *loader, const struct mr_decoder *decoder,
 		     const struct channel *channel);
 enum outcome mr_handlers_set_up(struct mr_incoming *incoming, struct loader *loader);

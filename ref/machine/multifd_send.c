@@ -58,7 +58,8 @@ struct mr_multifd_send {
 	size_t head_size;
 	uint32_t channels, next_channel;
 	uint64_t next_number;
-	bool syncing; /* SYNC was asked for */
+	bool syncing;     /* SYNC was asked for */
+	bool packet_over; /* the queue makes a packet, though it is not full */
 	struct batch queue;
 	struct repeat repeat;
 	struct sender *senders;
@@ -254,6 +255,16 @@ static bool choose_repeat(struct mr_multifd_send *send)
 	return settle(send, MR_CHOICE_REPEAT, 0, answer, answer <= 1) == 1;
 }
 
+static bool choose_packet_end(struct mr_multifd_send *send)
+{
+	uint64_t answer;
+
+	if (!mr_choice_is_asked(send->config, MR_CHOICE_PACKET_ENDS) || send->queue.count == send->packet_pages)
+		return false;
+	answer = ask(send, MR_CHOICE_PACKET_ENDS, 0);
+	return settle(send, MR_CHOICE_PACKET_ENDS, 0, answer, answer <= 1) == 1;
+}
+
 /* ---- Queue ---- */
 
 /* A sender gets one more job: a packet that has its number already, where the migration thread gives them. */
@@ -279,6 +290,7 @@ static bool dispatch(struct mr_multifd_send *send)
 	sender = &send->senders[channel];
 	send->queue = sender->batch;
 	sender->batch = batch;
+	send->packet_over = false;
 	send->next_channel = (channel + 1) % send->channels;
 	add_job(send, sender);
 	if (!does(send, MR_SWITCH_MULTIFD_BYTES_WRITTEN))
@@ -311,6 +323,12 @@ static void take_repeat(struct mr_multifd_send *send)
 		add_page(send, repeat.block, repeat.name, repeat.offset);
 }
 
+/* A page of this block does not go into the packet that is queued. */
+static bool is_queue_over(const struct mr_multifd_send *send, uint32_t block)
+{
+	return send->packet_over || send->queue.block != block || send->queue.count == send->packet_pages;
+}
+
 enum mr_multifd_queue mr_multifd_send_page(struct mr_multifd_send *send, uint32_t block, const char *name,
 					   uint64_t offset)
 {
@@ -318,11 +336,12 @@ enum mr_multifd_queue mr_multifd_send_page(struct mr_multifd_send *send, uint32_
 	const struct batch *queue = &send->queue;
 
 	take_repeat(send);
-	if (queue->count && (queue->block != block || queue->count == send->packet_pages) && !dispatch(send))
+	if (queue->count && is_queue_over(send, block) && !dispatch(send))
 		return MR_QUEUE_WAITS;
 	if (eager && queue->count + 1 == send->packet_pages && free_channel(send) == NO_CHANNEL)
 		return MR_QUEUE_WAITS;
 	add_page(send, block, name, offset);
+	send->packet_over = choose_packet_end(send);
 	if (eager && queue->count == send->packet_pages)
 		dispatch(send);
 	/* later it is known only when the sender has looked at them */
@@ -377,6 +396,16 @@ static const uint8_t *look(const struct mr_multifd_send *send, uint32_t channel,
 	return memory->page(memory->argument, MR_SOURCE_MULTIFD + channel, batch->block, batch->offsets[index], what);
 }
 
+static bool is_zero(const struct mr_multifd_send *send, uint32_t channel, uint32_t index)
+{
+	const struct batch *batch = &send->senders[channel].batch;
+
+	if (send->config->is_zero)
+		return send->config->is_zero(send->config->memory.argument, MR_SOURCE_MULTIFD + channel, batch->block,
+					     batch->offsets[index]);
+	return mr_is_zero(look(send, channel, index, MR_LOOK_ZERO), send->page_size);
+}
+
 /* Swaps zero pages to the end, the first of them to the very last place. Returns how many others there are. */
 static uint32_t part_zeros(struct mr_multifd_send *send, uint32_t channel)
 {
@@ -386,7 +415,7 @@ static uint32_t part_zeros(struct mr_multifd_send *send, uint32_t channel)
 	while (normal < end) {
 		const uint64_t offset = batch->offsets[normal];
 
-		if (!mr_is_zero(look(send, channel, normal, MR_LOOK_ZERO), send->page_size)) {
+		if (!is_zero(send, channel, normal)) {
 			normal++;
 			continue;
 		}
@@ -465,9 +494,13 @@ static void describe(struct mr_multifd_send *send, const struct sender *sender, 
 {
 	struct mr_record record = {.kind = MR_MULTIFD_PACKET, .packet = *packet};
 
+	/* The offsets are as they go out already. */
+	record.packet.offset_count = 0;
 	record.packet.payload = (struct mr_bytes){NULL, 0};
+	mr_encode(&record, send->head, PACKET_BLOCK_SIZE);
+	memcpy(send->head + PACKET_BLOCK_SIZE, packet->offsets.data, packet->offsets.length);
 	*sent = (struct mr_multifd_sent){
-		.head = {send->head, mr_encode(&record, send->head, send->head_size)},
+		.head = {send->head, send->head_size},
 		.payload = packet->payload,
 		.sync = (packet->flags & MR_MULTIFD_FLAG_SYNC) != 0,
 		.normal = packet->normal_pages,

@@ -14,6 +14,12 @@
 
 struct mr_multifd_send;
 
+/* Whether an unusual choice is asked at all. */
+static inline bool mr_choice_is_asked(const struct mr_outgoing_config *config, enum mr_choice choice)
+{
+	return config->choices && config->unusual_choices >> choice & 1;
+}
+
 /* What became of a call of the migration thread. */
 enum mr_multifd_queue {
 	MR_QUEUE_DONE,

@@ -360,6 +360,7 @@ struct mr_outgoing *mr_outgoing_init(void *memory, size_t size, const struct mr_
 	outgoing->saver.zero_detection = config->zero_detection != MR_ZERO_NONE &&
 					 !(source_has(outgoing, MR_CAPABILITY_MULTIFD) &&
 					   mr_multifd_send_finds_zeros(&outgoing->config, &outgoing->profile));
+	outgoing->saver.is_zero = config->is_zero;
 	mr_request_queue_init(&outgoing->queue, source_page(outgoing));
 	memset(outgoing->multifd_channels, 0xff, sizeof(outgoing->multifd_channels));
 	if (source_has(outgoing, MR_CAPABILITY_MULTIFD) &&
@@ -390,16 +391,21 @@ enum outcome mr_source_set_status(struct mr_outgoing *outgoing, struct source_ac
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_STATUS);
 }
 
-uint64_t mr_source_choose(struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical, uint64_t limit)
+uint64_t mr_source_ask(const struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical)
 {
 	const struct mr_choices *choices = outgoing->config.choices;
-	uint64_t answer = choices ? choices->choose(choices->argument, choice, canonical) : canonical;
 
-	if (answer > limit)
-		answer = canonical;
+	return choices->choose(choices->argument, choice, canonical);
+}
+
+uint64_t mr_source_settle(struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical, uint64_t answer,
+			  bool possible)
+{
+	const uint64_t settled = possible ? answer : canonical;
+
 	outgoing->statistics.choices[choice]++;
-	outgoing->statistics.chosen[choice] += answer != canonical;
-	return answer;
+	outgoing->statistics.chosen[choice] += settled != canonical;
+	return settled;
 }
 
 void mr_source_blame(struct mr_outgoing *outgoing, enum mr_rule rule, struct mr_text expected, struct mr_text found)
@@ -458,10 +464,9 @@ static bool next_packet(struct mr_outgoing *outgoing, uint32_t index, struct mr_
 }
 
 /* A sender of multifd writes its initial packet, then whatever it is given. */
-static enum mr_step run_sender(struct mr_outgoing *outgoing, unsigned number, struct mr_source_action *action)
+static MR_APART enum mr_step run_sender(struct mr_outgoing *outgoing, unsigned number, struct mr_source_action *action)
 {
 	const uint32_t index = number - MR_SOURCE_MULTIFD;
-	struct source_actor sender = {.number = number};
 	struct mr_multifd_sent sent;
 	uint32_t channel;
 
@@ -472,9 +477,12 @@ static enum mr_step run_sender(struct mr_outgoing *outgoing, unsigned number, st
 	if (channel >= outgoing->connection_count || !connection_at(outgoing, channel)->open ||
 	    connection_at(outgoing, channel)->error || !next_packet(outgoing, index, &sent))
 		return MR_STEP_WAITS;
-	mr_source_emit_bytes(outgoing, &sender, action, channel,
-			     connection_at(outgoing, channel)->sent ? MR_MULTIFD_PACKET : MR_MULTIFD_INIT, sent.head,
-			     sent.payload);
+	mr_source_write(outgoing, action, channel,
+			connection_at(outgoing, channel)->sent ? MR_MULTIFD_PACKET : MR_MULTIFD_INIT, sent.head,
+			sent.payload);
+	action->kind = MR_SOURCE_ACTION_SEND;
+	action->actor = number;
+	action->asked = false;
 	action->send.block = sent.block;
 	action->send.page = sent.page;
 	return MR_STEP_ACTION;

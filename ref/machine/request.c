@@ -1,6 +1,8 @@
 /* request.c: from a fault to a request, and the pages that are waited for. */
 #include "machine.h"
 
+#include "machine/bit.h"
+
 /* ---- Pages that are waited for ---- */
 
 static uint64_t first_bit(const struct mr_incoming *incoming, uint64_t offset)
@@ -10,20 +12,23 @@ static uint64_t first_bit(const struct mr_incoming *incoming, uint64_t offset)
 
 static bool is_requested(const struct mr_incoming *incoming, const struct block *block, uint64_t offset)
 {
-	return mr_bitmap_test(requested_of(incoming, block), first_bit(incoming, offset));
+	return mr_bit_test(requested_of(incoming, block), first_bit(incoming, offset));
 }
 
 bool mr_mark(struct mr_incoming *incoming, uint32_t index, uint64_t offset)
 {
 	const struct block *block = block_at(incoming, index);
 
-	mr_bitmap_set(received_of(incoming, block), first_bit(incoming, offset),
-		      block->page_size / target_page(incoming));
+	if (block->page_size == target_page(incoming))
+		mr_bit_set(received_of(incoming, block), first_bit(incoming, offset));
+	else
+		mr_bitmap_set(received_of(incoming, block), first_bit(incoming, offset),
+			      block->page_size / target_page(incoming));
 	mr_blocktime_marked(incoming, index, offset);
 	/* Most pages come unasked: where nothing is waited for, a huge map need not be looked at. */
 	if (incoming->outstanding == 0 || !is_requested(incoming, block, offset))
 		return false;
-	mr_bitmap_clear(requested_of(incoming, block), first_bit(incoming, offset), 1);
+	mr_bit_clear(requested_of(incoming, block), first_bit(incoming, offset));
 	incoming->outstanding--;
 	return true;
 }

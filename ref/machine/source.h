@@ -56,6 +56,7 @@ struct host_page {
 	uint64_t sent;      /* target pages that went out */
 	unsigned channel;   /* RAM_MAIN, RAM_PREEMPT */
 	bool open, requested;
+	bool aside; /* chosen before its turn: the scan stays where it is */
 };
 
 /* Where the scan over all blocks stands. */
@@ -103,6 +104,7 @@ struct progress {
 	uint64_t began;    /* this section, ns */
 	bool last_stage;   /* no page is looked at again */
 	bool nothing_left; /* the scan found no dirty page */
+	bool strayed;      /* multifd: a page of this section came before its turn */
 	bool flush;        /* FLUSH follows the barrier at hand */
 	bool queried;      /* a query of what is pending fetches the dirty log */
 };
@@ -307,8 +309,24 @@ static inline enum outcome mr_source_jump(struct source_actor *actor, source_pha
 
 enum outcome mr_source_set_status(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action, enum mr_source_status status);
-/* What is decided, by the caller or canonically; answers above `limit` are impossible. */
-uint64_t mr_source_choose(struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical, uint64_t limit);
+/* What the caller decides, and what holds in the end: the canonical answer if that one is impossible. */
+uint64_t mr_source_ask(const struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical);
+uint64_t mr_source_settle(struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical, uint64_t answer,
+			  bool possible);
+/* The same in one, where there may be no caller to decide; answers above `limit` are impossible. */
+static inline uint64_t mr_source_choose(struct mr_outgoing *outgoing, enum mr_choice choice, uint64_t canonical,
+					uint64_t limit)
+{
+	uint64_t answer;
+
+	if (!outgoing->config.choices) {
+		outgoing->statistics.choices[choice]++;
+		return canonical;
+	}
+	answer = mr_source_ask(outgoing, choice, canonical);
+	return mr_source_settle(outgoing, choice, canonical, answer, answer <= limit);
+}
+
 /* Remembers why the migration fails, if nothing was remembered yet. */
 void mr_source_blame(struct mr_outgoing *outgoing, enum mr_rule rule, struct mr_text expected, struct mr_text found);
 
@@ -321,6 +339,9 @@ enum outcome mr_source_emit(struct mr_outgoing *outgoing, struct source_actor *a
 enum outcome mr_source_emit_bytes(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
 				  struct mr_bytes head, struct mr_bytes body);
+/* The same, but for the action's kind and actor: senders of multifd have no phases. */
+void mr_source_write(struct mr_outgoing *outgoing, struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
+		     struct mr_bytes head, struct mr_bytes body);
 /* The same for the body of a section, however long. */
 enum outcome mr_source_emit_body(struct mr_outgoing *outgoing, struct source_actor *actor,
 				 struct mr_source_action *action, enum mr_kind kind, struct mr_bytes body);

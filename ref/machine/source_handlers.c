@@ -115,11 +115,14 @@ static int64_t answer_of(enum mr_hook hook, int completion)
 static enum outcome section_saved(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
+	const struct mr_bytes body = outgoing->body;
+
 	outgoing->section_answer = answer_of(outgoing->sequence.call.hook, actor->completion);
+	outgoing->body = (struct mr_bytes){0};
 	actor->phase = section_footer;
-	if (outgoing->body.length == 0)
+	if (body.length == 0)
 		return ON;
-	return mr_source_emit_body(outgoing, actor, action, MR_SECTION_DATA, outgoing->body);
+	return mr_source_emit_body(outgoing, actor, action, MR_SECTION_DATA, body);
 }
 
 static enum outcome section_body(struct mr_outgoing *outgoing, struct source_actor *actor,

@@ -145,7 +145,11 @@ static enum outcome pending_known(struct mr_outgoing *outgoing, struct source_ac
 	outgoing->turn.threshold = outgoing->pace.threshold;
 	canonical = mr_turn(&outgoing->profile, &outgoing->turn);
 	turn = (enum mr_turn)mr_source_choose(outgoing, MR_CHOICE_TURN, canonical, MR_TURN_COMPLETE);
-	return take_turn(outgoing, actor, is_possible_turn(outgoing, turn) ? turn : canonical);
+	if (!is_possible_turn(outgoing, turn))
+		turn = canonical;
+	if (turn != MR_TURN_EXACT)
+		outgoing->turn = (struct mr_turn_input){0};
+	return take_turn(outgoing, actor, turn);
 }
 
 static enum outcome rounds(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
@@ -336,11 +340,11 @@ static enum outcome complete_description(struct mr_outgoing *outgoing, struct so
 static enum outcome description_saved(struct mr_outgoing *outgoing, struct source_actor *actor,
 				      struct mr_source_action *action)
 {
-	const struct mr_bytes head = mr_source_description_head(outgoing, actor);
+	const struct mr_bytes head = mr_source_description_head(outgoing, actor), body = outgoing->body;
 
+	outgoing->body = (struct mr_bytes){0};
 	actor->phase = mr_source_finish;
 	if (head.length == 0)
 		return ON;
-	return mr_source_emit_bytes(outgoing, actor, action, outgoing->main_channel, MR_VMDESCRIPTION, head,
-				    outgoing->body);
+	return mr_source_emit_bytes(outgoing, actor, action, outgoing->main_channel, MR_VMDESCRIPTION, head, body);
 }

@@ -1,9 +1,12 @@
 /* source_ram.c: the bodies of `ram` sections, and the pages in them. */
 #include "source.h"
 
+#include "machine/bit.h"
+
 enum {
 	SLICE_PASSES = 64, /* host pages between two looks at the clock */
 	SLICE_TIME = 50,   /* ms */
+	MILLISECOND = 1000000,
 };
 
 /* ---- What multifd does here ---- */
@@ -240,9 +243,9 @@ static bool is_clear_due(struct mr_outgoing *outgoing, const struct source_block
 	const uint64_t chunk = page >> shift;
 	uint64_t first, pages;
 
-	if (!mr_bitmap_test(unlogged, chunk))
+	if (!mr_bit_test(unlogged, chunk))
 		return false;
-	mr_bitmap_clear(unlogged, chunk, 1);
+	mr_bit_clear(unlogged, chunk);
 	if ((outgoing->progress.last_stage || outgoing->in_postcopy) &&
 	    source_does(outgoing, MR_SWITCH_LOG_CLEARED_UNTIL_STOP))
 		return false;
@@ -354,6 +357,18 @@ static enum outcome queue_page(struct mr_outgoing *outgoing, struct source_actor
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_DISPATCHED);
 }
 
+/*
+ * A page that went out comes again. Only while the guest may still write, since END goes on until nothing is dirty; in
+ * a snapshot its content would be another one by then. And only as a record: the main channel alone keeps two of them
+ * in their order (MFD-020).
+ */
+static MR_APART void choose_twice(struct mr_outgoing *outgoing, uint32_t block, uint64_t page)
+{
+	if (!outgoing->guest_held && !source_has(outgoing, MR_CAPABILITY_MULTIFD | MR_CAPABILITY_BACKGROUND_SNAPSHOT) &&
+	    mr_source_choose(outgoing, MR_CHOICE_TWICE, 0, 1))
+		mr_source_mark_dirty(outgoing, source_block_at(outgoing, block), page, 1);
+}
+
 static enum outcome send_page(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action,
 			      uint64_t offset)
 {
@@ -373,6 +388,8 @@ static enum outcome send_page(struct mr_outgoing *outgoing, struct source_actor 
 		return ON;
 	actor->host_page.sent++;
 	outgoing->statistics.pages++;
+	if (mr_choice_is_asked(&outgoing->config, MR_CHOICE_TWICE))
+		choose_twice(outgoing, actor->host_page.block, offset / source_page(outgoing));
 	return emit_page(outgoing, actor, action, saved, offset, data);
 }
 
@@ -393,7 +410,7 @@ static enum outcome send_next(struct mr_outgoing *outgoing, struct source_actor 
 	struct host_page *page = &actor->host_page;
 	struct source_block *block = source_block_at(outgoing, page->block);
 
-	if (page->next < page->end)
+	if (page->next < page->end && !mr_bit_test(dirty_of(outgoing, block), page->next))
 		page->next = mr_bitmap_next_set(dirty_of(outgoing, block), page->end, page->next);
 	if (page->next >= page->end)
 		return host_page_done(outgoing, actor, action);
@@ -462,11 +479,44 @@ static bool open_broken(struct mr_outgoing *outgoing, struct source_actor *actor
 	return true;
 }
 
+/*
+ * Whether a page may come before its turn. With multifd it may stand in packets once between two barriers (MFD-020):
+ * what the scan has yet to reach came in none, and what comes before its turn gets a barrier behind its section.
+ */
+static bool may_precede(const struct mr_outgoing *outgoing, const struct source_block *block, uint64_t page)
+{
+	const uint64_t found = outgoing->scan.page;
+
+	if (page >= block->pages || !mr_bit_test(dirty_of(outgoing, block), page))
+		return false;
+	/* Those of one host page come in their order. */
+	return page / block->host_pages != found / block->host_pages && (page > found || !uses_multifd(outgoing));
+}
+
+/* Another host page, from its first dirty page on, takes the place of what the scan found, if the caller says so. */
+static MR_APART void choose_page(struct mr_outgoing *outgoing, struct source_actor *actor)
+{
+	const struct source_block *block = source_block_at(outgoing, outgoing->scan.block);
+	const uint64_t found = outgoing->scan.page, answer = mr_source_ask(outgoing, MR_CHOICE_PAGE, found);
+	const uint64_t page =
+		mr_source_settle(outgoing, MR_CHOICE_PAGE, found, answer, may_precede(outgoing, block, answer));
+	const uint64_t first = page / block->host_pages * block->host_pages;
+
+	if (page == found)
+		return;
+	mr_source_open_host_page(outgoing, actor, outgoing->scan.block,
+				 mr_bitmap_next_set(dirty_of(outgoing, block), page + 1, first));
+	actor->host_page.aside = true;
+	outgoing->progress.strayed |= uses_multifd(outgoing);
+}
+
 static enum outcome scan(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
 	switch (mr_source_scan(outgoing)) {
 	case SCAN_FOUND:
 		mr_source_open_host_page(outgoing, actor, outgoing->scan.block, outgoing->scan.page);
+		if (mr_choice_is_asked(&outgoing->config, MR_CHOICE_PAGE))
+			choose_page(outgoing, actor);
 		return mr_source_call(actor, send_next, page_sent);
 	case SCAN_ROUND:
 		action->count = outgoing->scan.passes;
@@ -500,8 +550,8 @@ enum outcome mr_source_drop_request(struct mr_outgoing *outgoing, struct source_
 	return turn == MR_REQUEST_OVER ? tell_request(outgoing, actor, action, &request) : ON;
 }
 
-static enum outcome serve_request(struct mr_outgoing *outgoing, struct source_actor *actor,
-				  struct mr_source_action *action)
+static MR_APART enum outcome serve_request(struct mr_outgoing *outgoing, struct source_actor *actor,
+					   struct mr_source_action *action)
 {
 	struct mr_page_request request;
 	uint64_t page;
@@ -542,8 +592,13 @@ static enum outcome page_sent(struct mr_outgoing *outgoing, struct source_actor 
 	(void)action;
 	if (mr_source_is_broken(outgoing))
 		return mr_source_return(actor, -FAULT_IO);
-	outgoing->scan.block = page->block;
-	outgoing->scan.page = page->open ? page->next : page->end;
+	if (!page->aside) {
+		outgoing->scan.block = page->block;
+		outgoing->scan.page = page->open ? page->next : page->end;
+	}
+	/* Nothing is left of what is over, so that sources are equal whichever page went out last. */
+	if (!page->open)
+		actor->host_page = (struct host_page){0};
 	if (actor->answer == 0)
 		return mr_source_go(actor, find_page);
 	outgoing->scan.searching = false;
@@ -558,12 +613,12 @@ static source_phase part_pass, part_over;
 static bool is_slice_over(const struct mr_outgoing *outgoing)
 {
 	const struct progress *progress = &outgoing->progress;
-	const uint64_t milliseconds = (outgoing->time - progress->began) / 1000000;
 	const bool looks = progress->passes && (progress->passes - 1) % SLICE_PASSES == 0;
+	const bool late = looks && (outgoing->time - progress->began) / MILLISECOND > SLICE_TIME;
 	const bool urgent = outgoing->in_postcopy && mr_request_queue_waits(&outgoing->queue) &&
 			    source_does(outgoing, MR_SWITCH_REQUEST_OVERRIDES_RATE);
 
-	return (looks && milliseconds > SLICE_TIME) || (!urgent && mr_source_rate_exceeded(outgoing));
+	return late || (!urgent && mr_source_rate_exceeded(outgoing));
 }
 
 enum outcome mr_source_ram_part(struct mr_outgoing *outgoing, struct source_actor *actor,
@@ -604,10 +659,13 @@ static enum outcome part_eos(struct mr_outgoing *outgoing, struct source_actor *
 
 static enum outcome part_over(struct mr_outgoing *outgoing, struct source_actor *actor, struct mr_source_action *action)
 {
+	const bool strayed = outgoing->progress.strayed;
+
 	(void)action;
 	if (mr_source_is_interrupted(outgoing) && source_does(outgoing, MR_SWITCH_EOS_MISSING_AFTER_STOP))
 		return mr_source_return(actor, mr_source_is_broken(outgoing) ? -FAULT_IO : 0);
-	return barrier_then(outgoing, actor, flushes_each_section(outgoing), false, part_eos);
+	outgoing->progress.strayed = false;
+	return barrier_then(outgoing, actor, flushes_each_section(outgoing), strayed, part_eos);
 }
 
 /* ---- END, and the PART before the switch to postcopy ---- */

@@ -13,7 +13,7 @@ enum outcome mr_source_pause(struct mr_outgoing *outgoing, struct source_actor *
 		return mr_source_commit(outgoing, actor, action, mr_source_pause);
 	outgoing->pause_asked = outgoing->recover_asked = false;
 	outgoing->error = (struct mr_finding){0};
-	actor->host_page.open = outgoing->broken_page.open = false;
+	actor->host_page = outgoing->broken_page = (struct host_page){0};
 	mr_request_queue_keep(&outgoing->queue);
 	mr_source_stop_listening(outgoing);
 	outgoing->progress.index = 0;

@@ -53,6 +53,15 @@ static enum outcome parked(struct mr_outgoing *outgoing, struct source_actor *ac
 	return mr_source_wait(actor, MR_SOURCE_WAIT_OPERATOR);
 }
 
+/* Nothing is left of what is over, so that sources are equal whatever they were asked last. */
+static void forget_request(struct mr_outgoing *outgoing)
+{
+	outgoing->asked_block = 0;
+	outgoing->asked_start = outgoing->asked_length = 0;
+	outgoing->asked_at = outgoing->urgent_pages = 0;
+	outgoing->returner.host_page = (struct host_page){0};
+}
+
 void mr_source_listen(struct mr_outgoing *outgoing)
 {
 	struct mr_decoder *decoder = source_at(outgoing, outgoing->places.decoder);
@@ -67,7 +76,7 @@ void mr_source_listen(struct mr_outgoing *outgoing)
 	outgoing->returner.phase = read_next;
 	outgoing->returner.alive = true;
 	outgoing->returner.ended = false;
-	outgoing->returner.host_page.open = false;
+	forget_request(outgoing);
 	outgoing->return_bad = outgoing->shut_seen = false;
 	outgoing->return_error = (struct mr_finding){0};
 }
@@ -76,7 +85,7 @@ void mr_source_stop_listening(struct mr_outgoing *outgoing)
 {
 	outgoing->returner.depth = 0;
 	outgoing->returner.phase = parked;
-	outgoing->returner.host_page.open = false;
+	forget_request(outgoing);
 }
 
 bool mr_source_is_deaf(const struct mr_outgoing *outgoing)
@@ -276,6 +285,7 @@ static enum outcome tell_request(struct mr_outgoing *outgoing, struct source_act
 	action->request.start = outgoing->asked_start;
 	action->request.length = outgoing->asked_length;
 	action->request.sent = sent;
+	forget_request(outgoing);
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_REQUEST);
 }
 
@@ -289,6 +299,7 @@ static enum outcome request_taken(struct mr_outgoing *outgoing, struct source_ac
 		return mr_source_go(actor, urgent_page);
 	/* There is room: nothing else fills the queue since it was looked at. */
 	mr_request_queue_push(&outgoing->queue, outgoing->asked_block, outgoing->asked_start, outgoing->asked_length);
+	forget_request(outgoing);
 	outgoing->woken = true;
 	return mr_source_go(actor, read_next);
 }
@@ -337,5 +348,6 @@ static enum outcome urgent_sent(struct mr_outgoing *outgoing, struct source_acto
 		scan->hint_block = page->block;
 		scan->hint_page = page->end;
 	}
+	actor->host_page = (struct host_page){0};
 	return mr_source_go(actor, urgent_page);
 }

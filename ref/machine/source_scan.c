@@ -1,18 +1,15 @@
 /* source_scan.c: dirty bits, and which page of all that are dirty is next. */
 #include "source.h"
 
-/* ---- Bits ---- */
+#include "machine/bit.h"
 
-static void clear_bit(uint64_t *map, uint64_t bit)
-{
-	map[bit / 64] &= ~((uint64_t)1 << bit % 64);
-}
+/* ---- Bits ---- */
 
 void mr_source_take_page(struct mr_outgoing *outgoing, struct source_block *block, uint64_t page)
 {
-	clear_bit(dirty_of(outgoing, block), page);
+	mr_bit_clear(dirty_of(outgoing, block), page);
 	if (block->unsent)
-		clear_bit(source_at(outgoing, block->unsent), page);
+		mr_bit_clear(source_at(outgoing, block->unsent), page);
 	outgoing->dirty_count--;
 }
 

@@ -34,9 +34,8 @@ static void count(struct mr_outgoing *outgoing, const struct connection *connect
 	}
 }
 
-enum outcome mr_source_emit_bytes(struct mr_outgoing *outgoing, struct source_actor *actor,
-				  struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
-				  struct mr_bytes head, struct mr_bytes body)
+void mr_source_write(struct mr_outgoing *outgoing, struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
+		     struct mr_bytes head, struct mr_bytes body)
 {
 	struct connection *connection = connection_at(outgoing, channel);
 	const uint64_t bytes = head.length + body.length;
@@ -51,6 +50,13 @@ enum outcome mr_source_emit_bytes(struct mr_outgoing *outgoing, struct source_ac
 	action->send.requested = false;
 	connection->sent += bytes;
 	count(outgoing, connection, bytes);
+}
+
+enum outcome mr_source_emit_bytes(struct mr_outgoing *outgoing, struct source_actor *actor,
+				  struct mr_source_action *action, uint32_t channel, enum mr_kind kind,
+				  struct mr_bytes head, struct mr_bytes body)
+{
+	mr_source_write(outgoing, action, channel, kind, head, body);
 	return mr_source_act(outgoing, actor, action, MR_SOURCE_ACTION_SEND);
 }
 

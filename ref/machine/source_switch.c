@@ -11,6 +11,7 @@ enum outcome mr_source_switch(struct mr_outgoing *outgoing, struct source_actor 
 {
 	(void)action;
 	outgoing->switching = true;
+	outgoing->walk = (struct mr_discard_walk){0};
 	return mr_source_handlers(outgoing, actor, MR_PHASE_POSTCOPY_PREPARE, prepared);
 }
 

@@ -2,6 +2,8 @@
  */
 #include "ram/page_save.h"
 
+#include "machine/step.h"
+
 #include <string.h>
 
 enum {
@@ -68,11 +70,16 @@ static const uint8_t *look_at(const struct mr_page_saver *saver, const struct mr
 	return guest->page(guest->argument, place->actor, place->block, place->offset, look);
 }
 
+static bool is_zero(const struct mr_page_saver *saver, const struct mr_page_place *place)
+{
+	if (saver->is_zero)
+		return saver->is_zero(saver->guest->argument, place->actor, place->block, place->offset);
+	return mr_is_zero(look_at(saver, place, MR_LOOK_ZERO), saver->page_size);
+}
+
 bool mr_page_save_zero(struct mr_page_saver *saver, const struct mr_page_place *place)
 {
-	const uint8_t *page = look_at(saver, place, MR_LOOK_ZERO);
-
-	if (!mr_is_zero(page, saver->page_size))
+	if (!is_zero(saver, place))
 		return false;
 	saver->counts.duplicate++;
 	/* The guest may have written to its page by now, so what is stored are zeros, not the page. */
@@ -89,7 +96,8 @@ static enum mr_saved save_plain(struct mr_page_saver *saver, const uint8_t *page
 }
 
 /* A page that is not in the cache: the next time it may be. */
-static enum mr_saved save_missed(struct mr_page_saver *saver, const struct mr_page_place *place, struct mr_bytes *data)
+static MR_APART enum mr_saved save_missed(struct mr_page_saver *saver, const struct mr_page_place *place,
+					  struct mr_bytes *data)
 {
 	const uint8_t *page = look_at(saver, place, MR_LOOK_SEND);
 
@@ -112,8 +120,8 @@ static void count_hit(struct mr_page_saver *saver, long length)
 		counts->xbzrle_bytes += saver->page_size;
 }
 
-static enum mr_saved save_cached(struct mr_page_saver *saver, const struct mr_page_place *place, uint8_t *cached,
-				 struct mr_bytes *data)
+static MR_APART enum mr_saved save_cached(struct mr_page_saver *saver, const struct mr_page_place *place,
+					  uint8_t *cached, struct mr_bytes *data)
 {
 	long length;
 
@@ -145,10 +153,10 @@ enum mr_saved mr_page_save_content(struct mr_page_saver *saver, const struct mr_
 
 enum mr_saved mr_page_save(struct mr_page_saver *saver, const struct mr_page_place *place, struct mr_bytes *data)
 {
+	if (!saver->zero_detection || !mr_page_save_zero(saver, place))
+		return mr_page_save_content(saver, place, data);
 	*data = (struct mr_bytes){NULL, 0};
-	if (saver->zero_detection && mr_page_save_zero(saver, place))
-		return MR_SAVED_ZERO;
-	return mr_page_save_content(saver, place, data);
+	return MR_SAVED_ZERO;
 }
 
 void mr_page_count_xbzrle(struct mr_page_saver *saver, uint64_t record_bytes)

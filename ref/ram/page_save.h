@@ -24,6 +24,7 @@ struct mr_page_counts {
 
 struct mr_page_saver {
 	const struct mr_outgoing_memory *guest;
+	mr_zero_function *is_zero;            /* NULL at first; the caller's */
 	size_t page_size;                     /* target page, bytes */
 	bool zero_detection;                  /* of mr_page_save(); the caller may change it at any time (SRC-018) */
 	bool xbzrle;                          /* the capability is on */

@@ -25,6 +25,7 @@ enum {
 	MAGIC = 0x5145564d,
 	STREAM_VERSION = 3,
 	RAM_VERSION = 4,
+	FOOTER_SIZE = 5,
 	GROW_STEP = 1 << 20,
 	RESOLVES_MAX = 64, /* stretches with a few device sections each, as many as no release has */
 };
@@ -505,11 +506,69 @@ static bool stretch_is_here(struct mr_decoder *decoder, struct mr_cursor *cursor
 	return cursor->at_end || here >= MR_RESOLVE_MAX;
 }
 
+/* Whether what stands behind a body of this section agrees with its end being there. */
+static bool ends_section(const uint8_t *behind, bool footers, uint32_t id)
+{
+	if (footers)
+		return behind[0] == TYPE_FOOTER && mr_get_be32(behind + 1) == id;
+	return behind[0] <= TYPE_FULL || behind[0] == TYPE_COMMAND;
+}
+
+/*
+ * The end of this section by the sender's own description, without what follows the section: the only way while a
+ * stream is still being sent. MR_MORE: too little has come to tell; MR_DONE: it cannot be told so.
+ */
+static enum mr_result delimit_at_once(struct mr_decoder *decoder, struct mr_cursor *cursor)
+{
+	const struct mr_context *context = &decoder->session->context;
+	const bool footers = !context->no_footer;
+	struct mr_cursor ahead = *cursor;
+	const uint8_t *behind;
+	struct mr_bytes idstr;
+	uint32_t id, instance;
+	uint64_t body, size = 0;
+	size_t index;
+
+	if (decoder->in_package || !context->description || context->description_foreign)
+		return MR_DONE;
+	mr_take(&ahead, 1);
+	id = mr_read_be32(&ahead);
+	idstr = mr_read_counted(&ahead);
+	instance = mr_read_be32(&ahead);
+	mr_take(&ahead, sizeof(uint32_t));
+	body = mr_here(decoder, &ahead);
+	if (!ahead.is_short) {
+		index = mr_description_find(context->description, idstr, instance, 0);
+		if (index == SIZE_MAX)
+			return MR_DONE;
+		size = mr_description_device(context->description, index)->size;
+		if (size > MR_RESOLVE_MAX)
+			return MR_DONE;
+		mr_take(&ahead, (size_t)size);
+	}
+	behind = mr_take(&ahead, footers ? FOOTER_SIZE : 1);
+	if (!behind) {
+		cursor->wanted = ahead.wanted;
+		return cursor->at_end ? MR_DONE : MR_MORE;
+	}
+	if (!ends_section(behind, footers, id))
+		return MR_DONE;
+	decoder->devices[0] = (struct mr_device_end){body, body + size, MR_DELIMITED_BY_DESCRIPTION};
+	decoder->device_count = 1;
+	decoder->device_next = 0;
+	decoder->device_limit = body + size;
+	return MR_RECORD;
+}
+
 static enum mr_result decode_full(struct mr_decoder *decoder, struct mr_cursor *cursor, struct mr_record *record)
 {
 	struct mr_bytes stretch;
 
 	if (decoder->offset >= decoder->device_limit) {
+		const enum mr_result result = delimit_at_once(decoder, cursor);
+
+		if (result != MR_DONE)
+			return result == MR_RECORD ? decode_start(decoder, cursor, record) : result;
 		if (!stretch_is_here(decoder, cursor, &stretch))
 			return MR_MORE;
 		resolve_devices(decoder, stretch);

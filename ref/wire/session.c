@@ -34,12 +34,20 @@ static uint32_t hash_name(struct mr_bytes name)
 	return hash;
 }
 
+/* Only then, so that a table in which other names stood before need not be cleared (mr_incoming_pieces()). */
+static bool is_taken(const struct mr_session *session, uint32_t slot)
+{
+	const uint32_t number = session->block_slots[slot];
+
+	return number && number <= session->block_count && session->blocks[number - 1].slot == slot;
+}
+
 static uint32_t find_slot(const struct mr_session *session, struct mr_bytes name)
 {
 	const uint32_t mask = 2 * MR_BLOCKS_MAX - 1;
 	uint32_t slot = hash_name(name) & mask;
 
-	while (session->block_slots[slot]) {
+	while (is_taken(session, slot)) {
 		const struct mr_block *block = &session->blocks[session->block_slots[slot] - 1];
 		const struct mr_bytes here = {(const uint8_t *)block->name, block->name_length};
 
@@ -52,17 +60,17 @@ static uint32_t find_slot(const struct mr_session *session, struct mr_bytes name
 
 const struct mr_block *mr_session_find_block(const struct mr_session *session, struct mr_bytes name)
 {
-	uint32_t index = session->block_slots[find_slot(session, name)];
+	const uint32_t slot = find_slot(session, name);
 
-	return index ? &session->blocks[index - 1] : NULL;
+	return is_taken(session, slot) ? &session->blocks[session->block_slots[slot] - 1] : NULL;
 }
 
 uint32_t mr_session_name_block(struct mr_session *session, struct mr_bytes name)
 {
-	uint32_t slot = find_slot(session, name);
+	const uint32_t slot = find_slot(session, name);
 	struct mr_block *block;
 
-	if (session->block_slots[slot])
+	if (is_taken(session, slot))
 		return session->block_slots[slot] - 1u;
 	if (session->block_count == MR_BLOCKS_MAX || name.length > MR_NAME_MAX)
 		return UINT32_MAX;
@@ -70,6 +78,7 @@ uint32_t mr_session_name_block(struct mr_session *session, struct mr_bytes name)
 	memset(block, 0, sizeof(*block));
 	block->index = session->block_count++;
 	block->name_length = (uint8_t)name.length;
+	block->slot = (uint16_t)slot;
 	if (name.length)
 		memcpy(block->name, name.data, name.length);
 	session->block_slots[slot] = (uint16_t)(block->index + 1);
@@ -83,7 +92,12 @@ bool mr_session_has_block_list(const struct mr_session *session)
 
 uint64_t mr_session_host_page(const struct mr_session *session, const struct mr_block *block)
 {
-	return block->page_size ? block->page_size : session->target_page_size;
+	/* ADVISE has told all sizes in one number: the ordinary one, which no block tells, is the smallest of them */
+	const uint64_t ordinary = session->page_size_summary & (~session->page_size_summary + 1);
+
+	if (block->page_size)
+		return block->page_size;
+	return ordinary > session->target_page_size ? ordinary : session->target_page_size;
 }
 
 uint32_t mr_session_packet_pages(const struct mr_session *session)

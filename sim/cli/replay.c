@@ -85,7 +85,9 @@ static const struct argp argp = {
 	       "determine; "
 	       "what it sends back is compared byte for byte. The log is derived from the destination's trace, without "
 	       "one from the recorded return path.\n"
-	       "actions: each thread of the trace did what the machine does, in the same order.\n"
+	       "actions: each thread of the trace did what the machine does, in the same order. Where the recording "
+	       "has "
+	       "the actions themselves (actions.jsonl), each line of them is the machine's.\n"
 	       "blocktime: how long vCPUs waited is compared with what QEMU told, if the recording has that: to the "
 	       "last digit, up to 10.0 within 1 ms for each fault.\n"
 	       "source: the source is run again, by the pages' contents and a log of what they do not determine, and "
@@ -170,8 +172,24 @@ static void print_not_traced(const struct mr_destination *destination)
 		putchar('\n');
 }
 
+static void print_lines_text(const struct mr_action_comparison *lines)
+{
+	if (!lines->there)
+		return;
+	if (lines->identical) {
+		printf("  actions  identical  %" PRIu64 " lines of actions.jsonl\n", lines->lines);
+		return;
+	}
+	printf("  actions  DIFFERS    actions.jsonl:%" PRIu64 ":\n            recorded: %s\n            machine:  %s\n",
+	       lines->lines + 1, lines->recorded[0] ? lines->recorded : "the end",
+	       lines->made[0] ? lines->made : "the end");
+}
+
 static void print_actions_text(const struct mr_destination *destination)
 {
+	print_lines_text(&destination->lines_of_actions);
+	if (!destination->has_trace && destination->lines_of_actions.there)
+		return;
 	if (!destination->has_trace) {
 		puts("  actions  not compared: no dst.trace");
 		return;
@@ -470,11 +488,23 @@ static void print_blocktime_json(const char *path, const struct mr_blocktime_res
 	put_string("text", result->text, "}\n");
 }
 
+static void print_lines_json(const char *path, const struct mr_action_comparison *lines)
+{
+	if (!lines->there)
+		return;
+	putchar('{');
+	put_string("recording", path, ",\"comparison\":\"lines of actions\",");
+	printf("\"identical\":%s,\"lines\":%" PRIu64 ",", lines->identical ? "true" : "false", lines->lines);
+	put_string("found", lines->made, ",");
+	put_string("expected", lines->recorded, "}\n");
+}
+
 static void print_destination_json(const char *path, const struct mr_destination *destination)
 {
 	for (size_t i = 0; i < destination->return_count; i++)
 		print_return_json(path, &destination->returns[i]);
 	print_blocktime_json(path, &destination->blocktime);
+	print_lines_json(path, &destination->lines_of_actions);
 	putchar('{');
 	put_string("recording", path, ",\"comparison\":\"actions\",");
 	printf("\"identical\":%s,\"lines\":%" PRIu64 ",\"ordered\":%" PRIu64 ",\"ties\":%" PRIu64

@@ -1,11 +1,12 @@
 /* destination.c: the destination of a recorded migration once more, by its nondeterminism log, and compared. */
 #include "sim/record/destination.h"
 
+#include "ref/wire/wire.h"
+
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 enum { SPARE_CONNECTIONS = 8, ORDINARY_PAGE_SIZE = 4096 };
 
@@ -27,6 +28,8 @@ struct replayer {
 	const struct mr_destination_options *options;
 	struct mr_world world;
 	struct comparison *comparison; /* NULL without a trace */
+	struct mr_action_lines *lines; /* of the recording; NULL without them */
+	bool unassembled;              /* what they say of huge pages leaves their contents out */
 	int injected[MR_ACTOR_COUNT];  /* error of the actor's next asked action */
 };
 
@@ -75,7 +78,8 @@ static void configure(struct mr_incoming_config *config, struct mr_incoming_bloc
 
 	memset(config, 0, sizeof(*config));
 	config->context = migration->session->context;
-	config->context.description = NULL;
+	config->context.description = migration->description;
+	config->context.description_foreign = false;
 	config->target_page_size = migration->session->target_page_size;
 	/* Of huge pages the manifest tells the size of those, not of the host's ordinary page. */
 	if (!recording->backend || strcmp(recording->backend, "hugetlb") != 0)
@@ -257,17 +261,39 @@ static void carry_out(struct replayer *replayer, const struct mr_action *action)
 	mr_incoming_complete(replayer->world.incoming, action->actor, error);
 }
 
+static bool compare_line(struct replayer *replayer, const struct mr_action *action)
+{
+	struct mr_world *world = &replayer->world;
+	struct mr_action told = *action;
+
+	if (action->kind == MR_ACTION_PLACE && replayer->unassembled &&
+	    action->placed.length > mr_incoming_session(world->incoming)->target_page_size)
+		told.placed.data = NULL;
+	world->failed |=
+		mr_action_lines_take(replayer->lines, world->incoming, &told, world->error, sizeof(world->error)) < 0;
+	return !world->failed;
+}
+
+/* What an action says, wherever actions are written down. */
+static bool tell_action(struct replayer *replayer, const struct mr_action *action)
+{
+	struct mr_world *world = &replayer->world;
+
+	if (replayer->comparison)
+		compare_action(replayer, action);
+	if (replayer->options->actions)
+		mr_action_print(replayer->options->actions, world->incoming, action, replayer->result->actions);
+	return !replayer->lines || compare_line(replayer, action);
+}
+
 static bool step(struct replayer *replayer, size_t number, unsigned actor)
 {
 	struct mr_action action;
 
 	if (mr_world_step(&replayer->world, actor, &action) != MR_STEP_ACTION)
 		return misfit(replayer, MR_LOG_003, "record %zu: actor %s cannot go on", number, mr_actor_name(actor));
-	if (replayer->comparison)
-		compare_action(replayer, &action);
-	if (replayer->options->actions)
-		mr_action_print(replayer->options->actions, replayer->world.incoming, &action,
-				replayer->result->actions);
+	if (!tell_action(replayer, &action))
+		return false;
 	replayer->result->actions++;
 	replayer->result->finished |= action.kind == MR_ACTION_FINISHED;
 	if (action.asked)
@@ -283,6 +309,14 @@ static bool wait(struct replayer *replayer, size_t number, unsigned actor)
 
 	return mr_world_step(&replayer->world, actor, &action) != MR_STEP_ACTION ||
 	       misfit(replayer, MR_LOG_003, "record %zu: actor %s does not wait", number, mr_actor_name(actor));
+}
+
+static bool stop_short(struct replayer *replayer, size_t number, const struct mr_log_record *record)
+{
+	return mr_world_step_short(&replayer->world, record->actor, record->channel, record->bytes) ||
+	       misfit(replayer, MR_LOG_003,
+		      "record %zu: actor %s does not stop for more than %" PRIu64 " bytes of connection %" PRIu32,
+		      number, mr_actor_name(record->actor), record->bytes, record->channel);
 }
 
 static bool fault(struct replayer *replayer, size_t number, const struct mr_log_record *record)
@@ -318,6 +352,8 @@ static bool obey(struct replayer *replayer, size_t number, const struct mr_log_r
 		return true;
 	case MR_LOG_WAIT:
 		return wait(replayer, number, record->actor);
+	case MR_LOG_SHORT:
+		return stop_short(replayer, number, record);
 	case MR_LOG_FAULT:
 		return fault(replayer, number, record);
 	case MR_LOG_END:
@@ -362,6 +398,11 @@ static void run_log(struct replayer *replayer, const struct mr_log *log)
 	result->blamed = *mr_incoming_error(replayer->world.incoming);
 	if (replayer->comparison)
 		compare_rest(replayer);
+	if (!replayer->lines)
+		return;
+	replayer->world.failed |=
+		mr_action_lines_end(replayer->lines, replayer->world.error, sizeof(replayer->world.error)) < 0;
+	mr_action_lines_result(replayer->lines, &result->lines_of_actions);
 }
 
 /* ---- Return paths ---- */
@@ -447,47 +488,61 @@ static int compare_returns(struct replayer *replayer, const struct mr_migration 
 
 /* ---- The log ---- */
 
-static bool is_there(const char *path)
-{
-	struct stat status;
-
-	return stat(path, &status) == 0;
-}
-
 /* The path of a log that is given: by the user, else beside the recording. NULL if there is none; the caller frees. */
 static char *given_log(const struct mr_migration *migration, const struct mr_destination_options *options)
 {
-	char *path = NULL, *compressed = NULL;
+	char *path = NULL;
 
 	if (options->from_log)
 		return strdup(options->from_log);
-	if (asprintf(&path, "%s/%s", migration->recording->directory, LOG_NAME) < 0)
+	if (!migration->recording->has_log || asprintf(&path, "%s/%s", migration->recording->directory, LOG_NAME) < 0)
 		return NULL;
-	if (asprintf(&compressed, "%s.zst", path) >= 0) {
-		const bool there = is_there(path) || is_there(compressed);
-
-		free(compressed);
-		if (there)
-			return path;
-	}
-	free(path);
-	return NULL;
+	return path;
 }
 
-/* A log is about this recording's blocks, or its numbers would mean others. */
-static int check_header(const struct mr_log_header *header, const struct mr_incoming_config *config, const char *path,
-			char *error, size_t error_size)
+static bool is_about(const struct mr_log_header *header, const struct mr_incoming_config *config)
 {
-	bool same = header->config.block_count == config->block_count &&
-		    header->config.target_page_size == config->target_page_size;
+	const struct mr_incoming_config *told = &header->config;
+	const uint32_t page_size = told->target_page_size ? told->target_page_size : ORDINARY_PAGE_SIZE;
 
-	for (uint32_t i = 0; same && i < config->block_count; i++)
-		same = strcmp(header->config.blocks[i].name, config->blocks[i].name) == 0;
-	if (same)
-		return 0;
-	snprintf(error, error_size, "%s: header: expected the recording's blocks and page size, found others: %s", path,
-		 mr_rule_id(MR_LOG_001));
-	return -1;
+	if (strcmp(told->profile.release, config->profile.release) != 0 ||
+	    strcmp(told->context.machine, config->context.machine) != 0 || page_size != config->target_page_size ||
+	    told->block_count < config->block_count)
+		return false;
+	for (uint32_t i = 0; i < config->block_count; i++)
+		if (strcmp(told->blocks[i].name, config->blocks[i].name) != 0)
+			return false;
+	return true;
+}
+
+/* Of a stream that broke early a log may know more blocks. False if they cannot be known by the same numbers. */
+static bool declare_blocks(struct mr_session *session, const struct mr_incoming_config *config)
+{
+	for (uint32_t i = session->block_count; i < config->block_count; i++) {
+		const char *name = config->blocks[i].name;
+
+		if (mr_session_name_block(session, (struct mr_bytes){(const uint8_t *)name, strlen(name)}) != i)
+			return false;
+		session->blocks[i].declared = true;
+		session->blocks[i].used_length = config->blocks[i].used_length;
+	}
+	return true;
+}
+
+/* A log is about this recording's machines and blocks, or its numbers would mean others. */
+static int adopt_header(struct mr_log_header *header, struct mr_incoming_config *config, struct mr_session *session,
+			const char *path, char *error, size_t error_size)
+{
+	if (!is_about(header, config) || !declare_blocks(session, &header->config)) {
+		snprintf(error, error_size,
+			 "%s: header: expected the recording's releases, machine, page size and blocks, found others: "
+			 "%s",
+			 path, mr_rule_id(MR_LOG_001));
+		return -1;
+	}
+	header->config.context.description = config->context.description;
+	*config = header->config;
+	return 0;
 }
 
 static int derive_log(struct mr_log *log, struct mr_destination *destination, const struct mr_migration *migration,
@@ -538,6 +593,11 @@ static int replay(struct mr_destination *destination, const struct mr_migration 
 	}
 	replayer->result = destination;
 	replayer->options = options;
+	replayer->unassembled = log->unassembled;
+	if (mr_action_lines_open(&replayer->lines, migration->recording, error, error_size) < 0) {
+		free(replayer);
+		return -1;
+	}
 	if (trace)
 		replayer->comparison = start_comparison(trace);
 	if (trace && !replayer->comparison) {
@@ -556,6 +616,7 @@ static int replay(struct mr_destination *destination, const struct mr_migration 
 	}
 	mr_world_clear(&replayer->world);
 	end_comparison(replayer->comparison);
+	mr_action_lines_close(replayer->lines);
 	free(replayer);
 	return status;
 }
@@ -569,32 +630,52 @@ static int write_log(const struct mr_log *log, const struct mr_incoming_config *
 	return -1;
 }
 
+/* Without blocks of the stream's there is no machine, unless a log tells them. */
+static bool is_possible(struct mr_destination *destination, const struct mr_incoming_config *config)
+{
+	char reason[96] = "the main channel lists no blocks";
+
+	if (config->block_count && mr_incoming_size(config, reason))
+		return true;
+	snprintf(destination->reason, sizeof(destination->reason), "%s", reason);
+	return false;
+}
+
+static int get_log(struct mr_log *log, struct mr_log_header *header, struct mr_destination *destination,
+		   const struct mr_migration *migration, const struct mr_destination_options *options,
+		   struct mr_incoming_config *config, struct mr_trace *trace, char *error, size_t error_size)
+{
+	char *path = given_log(migration, options);
+	int status;
+
+	destination->from_log = path;
+	if (!path)
+		return is_possible(destination, config)
+			       ? derive_log(log, destination, migration, config, trace, error, error_size)
+			       : 0;
+	status = mr_log_read(log, header, path, error, error_size);
+	if (status == 0)
+		status = adopt_header(header, config, migration->session, path, error, error_size);
+	if (status == 0)
+		is_possible(destination, config);
+	free(path);
+	return status;
+}
+
 static int run_with(struct mr_destination *destination, const struct mr_migration *migration,
 		    const struct mr_destination_options *options, struct mr_incoming_config *config,
 		    struct mr_trace *trace, struct mr_memory *memory, char *error, size_t error_size)
 {
 	struct mr_log_header header = {0};
 	struct mr_log log = {0};
-	char *path = given_log(migration, options);
-	int status;
+	int status = get_log(&log, &header, destination, migration, options, config, trace, error, error_size);
 
-	destination->from_log = path;
-	if (path) {
-		status = mr_log_read(&log, &header, path, error, error_size);
-		if (status == 0)
-			status = check_header(&header, config, path, error, error_size);
-		if (status == 0)
-			*config = header.config;
-	} else {
-		status = derive_log(&log, destination, migration, config, trace, error, error_size);
-	}
-	if (status == 0)
+	if (status == 0 && !destination->reason[0])
 		status = write_log(&log, config, options, error, error_size);
-	if (status == 0)
+	if (status == 0 && !destination->reason[0])
 		status = replay(destination, migration, options, config, &log, trace, memory, error, error_size);
 	mr_log_clear(&log);
 	mr_log_header_clear(&header);
-	free(path);
 	return status;
 }
 
@@ -671,8 +752,7 @@ int mr_destination_run(struct mr_destination *destination, const struct mr_migra
 	struct mr_incoming_config config;
 	struct mr_trace trace = {0};
 	bool readable = false;
-	char reason[96];
-	int status = 0;
+	int status;
 
 	memset(destination, 0, sizeof(*destination));
 	if (!blocks) {
@@ -682,18 +762,13 @@ int mr_destination_run(struct mr_destination *destination, const struct mr_migra
 	configure(&config, blocks, migration, options->strict);
 	destination->has_trace = migration->recording->has_destination_trace;
 	destination->should_finish = migration->finished;
-	if (config.block_count == 0) {
-		snprintf(destination->reason, sizeof(destination->reason), "the main channel lists no blocks");
-	} else if (mr_incoming_size(&config, reason) == 0) {
-		snprintf(destination->reason, sizeof(destination->reason), "%s", reason);
-	} else {
-		readable = destination->has_trace && open_trace(&trace, migration, &config, destination->trace_error,
-								sizeof(destination->trace_error)) == 0;
-		if (readable)
-			rank_blocks(blocks, config.block_count, &trace);
-		status = run_with(destination, migration, options, &config, readable ? &trace : NULL, memory, error,
-				  error_size);
-	}
+	readable =
+		destination->has_trace && config.block_count &&
+		open_trace(&trace, migration, &config, destination->trace_error, sizeof(destination->trace_error)) == 0;
+	if (readable)
+		rank_blocks(blocks, config.block_count, &trace);
+	status =
+		run_with(destination, migration, options, &config, readable ? &trace : NULL, memory, error, error_size);
 	if (readable)
 		mr_trace_close(&trace);
 	destination->actions_identical = readable && !destination->difference.found;
@@ -715,5 +790,6 @@ bool mr_destination_holds(const struct mr_destination *destination)
 
 	for (size_t i = 0; i < destination->return_count; i++)
 		holds &= destination->returns[i].identical;
-	return holds && (!destination->has_trace || destination->actions_identical);
+	return holds && (!destination->has_trace || destination->actions_identical) &&
+	       (!destination->lines_of_actions.there || destination->lines_of_actions.identical);
 }

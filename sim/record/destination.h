@@ -2,6 +2,7 @@
 #ifndef MR_RECORD_DESTINATION_H
 #define MR_RECORD_DESTINATION_H
 
+#include "sim/record/action_lines.h"
 #include "sim/record/blocktime.h"
 #include "sim/record/derive.h"
 
@@ -47,6 +48,8 @@ struct mr_destination {
 
 	struct mr_return_result *returns; /* of each connection with a return path */
 	size_t return_count;
+
+	struct mr_action_comparison lines_of_actions; /* with the recording's actions.jsonl */
 
 	bool has_trace;
 	char trace_error[400]; /* why the trace cannot be read; empty if it can */

@@ -59,6 +59,8 @@ const struct mr_layout *mr_devices_record(struct mr_devices *devices, const stru
 	devices->open = record->depth ? NULL : find_device(devices, devices->own, &record->section);
 	if (!devices->open)
 		devices->open = find_device(devices, devices->given, &record->section);
+	if (!devices->open)
+		devices->open = find_device(devices, decoder->session->context.description, &record->section);
 	return NULL;
 }
 

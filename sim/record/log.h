@@ -6,6 +6,7 @@
  *     {"open":0,"role":"main"}
  *     {"step":"main","count":412}
  *     {"wait":"main"}
+ *     {"short":"main","channel":0,"bytes":98304}
  *     {"fault":"mem","offset":1351680,"thread":26462}
  *     {"end":0,"bytes":3112669,"error":5}
  *     {"error":"listen","errno":12}
@@ -18,46 +19,29 @@
 #ifndef MR_RECORD_LOG_H
 #define MR_RECORD_LOG_H
 
-#include "ref/incoming.h"
+#include "sim/record/log_fields.h"
+#include "sim/world/watch.h"
 
 #include <stdio.h>
-
-enum mr_log_kind {
-	MR_LOG_OPEN,  /* connection `channel` was accepted, as `role` */
-	MR_LOG_STEP,  /* `actor` makes `count` actions, each carried out at once */
-	MR_LOG_WAIT,  /* `actor` goes on, without an action, to where it waits or has ended: others may go by that */
-	MR_LOG_FAULT, /* the fault handler is told of `block`, `offset`, `thread` */
-	MR_LOG_END,   /* connection `channel` gives no more than `bytes` bytes, then `error` (0: ended in order) */
-	MR_LOG_ERROR, /* the next asked action of `actor` fails with `error` */
-	MR_LOG_RETURN_END, /* the return path of `channel` takes no more than `bytes` bytes */
-	MR_LOG_VCPU,       /* vCPU number `count` is `thread` */
-	MR_LOG_TIME,       /* it is `count` ns by the world's clock */
-};
 
 /* Limits of a log that is read. */
 enum {
 	MR_LOG_HEADER_MAX = 4 << 20, /* bytes of the header, which may list 1024 blocks */
 	MR_LOG_LINE_MAX = 64 << 10,  /* bytes of any other line */
 	MR_LOG_RECORDS_MAX = 100000000,
-	MR_LOG_ERRNO_MAX = 4095,
-};
-
-struct mr_log_record {
-	enum mr_log_kind kind;
-	unsigned actor;
-	uint32_t channel, block;
-	enum mr_role role;
-	int error;
-	uint64_t count, offset, thread, bytes;
 };
 
 /* Zero it for an empty one. */
 struct mr_log {
 	struct mr_log_record *records;
 	size_t count, capacity;
+	bool unassembled; /* the machine put no huge pages together: its placements of them tell no contents */
 };
 
-/* Appends a record; a STEP of the same actor as the last one is added to it. -1 if memory is short. */
+/*
+ * Appends a record; a STEP of the same actor as the last one is added to it, and of a SHORT that its actor goes on from
+ * at once nothing is left. -1 if memory is short.
+ */
 int mr_log_append(struct mr_log *log, const struct mr_log_record *record);
 void mr_log_clear(struct mr_log *log);
 /*
@@ -67,10 +51,12 @@ void mr_log_clear(struct mr_log *log);
  */
 int mr_log_write(const struct mr_log *log, const struct mr_incoming_config *config, FILE *out);
 
-/* What a header says: a configuration that owns its blocks. */
+/* What a header says: a configuration that owns its blocks, and its handlers if it has any. Must not move. */
 struct mr_log_header {
 	struct mr_incoming_config config; /* memory, temporary, context.description and report are left empty */
 	struct mr_incoming_block *blocks;
+	struct mr_handlers handlers;
+	struct mr_handler_entry *entries;
 };
 
 /*

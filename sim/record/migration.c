@@ -22,6 +22,7 @@ static void context_from_recording(struct mr_context *context, const struct mr_r
 	for (size_t i = 0; i < recording->capability_count; i++)
 		context->capabilities |= mr_capability_by_name(recording->capabilities[i]);
 	mr_profile_init(&context->profile, recording->source_qemu);
+	context->target_page_size = (uint32_t)recording->target_page_size;
 	if (recording->machine && strlen(recording->machine) < sizeof(context->machine)) {
 		mr_profile_apply_machine(&context->profile, recording->machine);
 		memcpy(context->machine, recording->machine, strlen(recording->machine) + 1);
@@ -105,7 +106,9 @@ static int open_forward(struct mr_migration *migration, unsigned number, struct 
 	 */
 	const struct mr_bytes first = first_bytes(input);
 	census->cut = census->main && first.length && first.data[0] == COMMAND_TYPE;
-	if (!mr_channel_identify(census, first, &role))
+	if (migration->recording->channels[number].role_told)
+		role = migration->recording->channels[number].role;
+	else if (!mr_channel_identify(census, first, &role))
 		report_role(migration->session, number, role, first);
 	return add_channel(migration, name, input, role, number, error, error_size);
 }
@@ -295,15 +298,46 @@ static bool is_directory(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+/* What the source's devices look like, where a recording tells it beside its streams. */
+static int read_description(struct mr_migration *migration, char *error, size_t error_size)
+{
+	struct mr_input *input;
+	char reason[96] = "";
+	struct mr_bytes text;
+	int status = 0;
+	bool at_end;
+
+	if (!migration->recording || !migration->recording->has_description)
+		return 0;
+	if (mr_recording_open_file(migration->recording, "description.json", &input, error, error_size) < 0)
+		return -1;
+	if (mr_input_fill(input, MR_DESCRIPTION_MAX + 1) < 0) {
+		snprintf(error, error_size, "%s", mr_input_error(input));
+		status = -1;
+	} else {
+		text.data = mr_input_window(input, &text.length, &at_end);
+		migration->description = mr_description_new(text, reason);
+		if (!migration->description) {
+			snprintf(error, error_size, "%s: %s", mr_input_name(input), reason);
+			status = -1;
+		}
+	}
+	mr_input_close(input);
+	return status;
+}
+
 static int open_recording(struct mr_migration *migration, const char *path, const struct mr_stream_options *options,
 			  char *error, size_t error_size)
 {
-	if (!migration->lone)
-		return mr_recording_open(&migration->recording, path, error, error_size);
-	if (options->manifest)
+	if (!migration->lone) {
+		if (mr_recording_open(&migration->recording, path, error, error_size) < 0)
+			return -1;
+	} else if (options->manifest) {
 		return mr_recording_open_manifest(&migration->recording, options->manifest, error, error_size);
-	migration->recording = recording_beside(path);
-	return 0;
+	} else {
+		migration->recording = recording_beside(path);
+	}
+	return read_description(migration, error, error_size);
 }
 
 int mr_migration_open(struct mr_migration **result, const char *path, const struct mr_stream_options *options,
@@ -338,6 +372,9 @@ int mr_migration_open(struct mr_migration **result, const char *path, const stru
 		return -1;
 	}
 	migration->session->context.description = options->description;
+	migration->session->context.description_foreign = options->description != NULL;
+	if (!options->description)
+		migration->session->context.description = migration->description;
 	migration->barrier_channel = migration->channel_count;
 	*result = migration;
 	return 0;
@@ -349,6 +386,7 @@ void mr_migration_close(struct mr_migration *migration)
 		return;
 	for (size_t i = 0; i < migration->channel_count; i++)
 		mr_channel_clear(&migration->channels[i]);
+	mr_description_free(migration->description);
 	mr_recording_close(migration->recording);
 	mr_container_close(migration->container);
 	free(migration->channels);
@@ -405,9 +443,23 @@ static bool is_barrier(struct mr_migration *migration, const struct mr_record *r
 	return record->kind == MR_RAM_EOS;
 }
 
+/* A destination may ask before it has heard of RESUME: the block that it named before a cut is still meant (REC-011).
+ */
+static void remember_request(const struct mr_migration *migration, size_t index)
+{
+	struct mr_decoder *decoder = migration->channels[index].decoder;
+	const struct mr_decoder *before = index ? migration->channels[index - 1].decoder : NULL;
+
+	if (decoder->role != MR_ROLE_RETURN || decoder->offset || !before || before->role != MR_ROLE_RETURN)
+		return;
+	decoder->requested = before->requested;
+	decoder->requested_block = before->requested_block;
+}
+
 static enum mr_result pull(struct mr_migration *migration, size_t index, struct mr_channel **channel,
 			   struct mr_record *record, const uint8_t **wire)
 {
+	remember_request(migration, index);
 	*channel = &migration->channels[index];
 	return mr_channel_next(*channel, record, wire);
 }

@@ -29,6 +29,8 @@ struct mr_migration {
 	struct mr_channel *channels; /* forward ones by number, then return paths by number */
 	size_t channel_count;
 	bool finished; /* the manifest says that the migration ended well, or there is none */
+	struct mr_description
+		*description; /* of the source's devices, as the recording tells it; NULL if it does not */
 
 	/* private: the order */
 	size_t main;            /* channel being read */

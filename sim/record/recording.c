@@ -178,6 +178,74 @@ static int read_parameters(const struct place *place, struct mr_recording *recor
 	return 0;
 }
 
+static int digit_value(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+static int read_wire(const struct place *place, const json_t *channel, const char *key, struct mr_recording_wire *wire)
+{
+	json_t *object = member(channel, key);
+	const char *digest;
+
+	if (!object)
+		return 0;
+	if (!json_is_object(object))
+		return fail(place, "%s: expected an object, found %s", key, type_name(object));
+	if (required_integer(place, object, "bytes", INT64_MAX, &wire->bytes) < 0 ||
+	    required_string(place, object, "sha256", &digest) < 0)
+		return -1;
+	wire->told = strlen(digest) == 2 * (size_t)MR_RECORDING_DIGEST_SIZE;
+	for (size_t i = 0; wire->told && i < MR_RECORDING_DIGEST_SIZE; i++) {
+		const int high = digit_value(digest[2 * i]), low = digit_value(digest[2 * i + 1]);
+
+		wire->told = high >= 0 && low >= 0;
+		wire->sha256[i] = (uint8_t)(high << 4 | low);
+	}
+	return wire->told ? 0 : fail(place, "sha256: expected 64 digits 0 to 9 and a to f, found others");
+}
+
+static int read_channel(const struct place *place, const json_t *object, struct mr_recording_channel *channel)
+{
+	unsigned role = 0;
+	const char *name;
+
+	if (!json_is_object(object))
+		return fail(place, "channels: expected objects, found %s", type_name(object));
+	if (required_string(place, object, "role", &name) < 0)
+		return -1;
+	while (role < MR_ROLE_RETURN && strcmp(mr_role_name((enum mr_role)role), name) != 0)
+		role++;
+	if (role == MR_ROLE_RETURN)
+		return fail(place, "role: expected main, recovery, preempt or multifd, found %s", name);
+	channel->role_told = true;
+	channel->role = (enum mr_role)role;
+	if (read_wire(place, object, "forward", &channel->forward) < 0)
+		return -1;
+	return read_wire(place, object, "return", &channel->backward);
+}
+
+/* A list that says less than there is, or more, is about other files. */
+static int read_channels(const struct place *place, struct mr_recording *recording)
+{
+	json_t *array = member(recording->manifest, "channels");
+
+	/* A manifest alone has no files. */
+	if (!array || recording->channel_count == 0)
+		return 0;
+	if (!json_is_array(array))
+		return fail(place, "channels: expected an array, found %s", type_name(array));
+	if (json_array_size(array) != recording->channel_count)
+		return fail(place, "channels: expected %u, as there are files, found %zu", recording->channel_count,
+			    json_array_size(array));
+	for (size_t index = 0; index < json_array_size(array); index++)
+		if (read_channel(place, json_array_get(array, index), &recording->channels[index]) < 0)
+			return -1;
+	return 0;
+}
+
 static int read_fields(const struct place *place, struct mr_recording *recording)
 {
 	json_t *manifest = recording->manifest;
@@ -195,10 +263,15 @@ static int read_fields(const struct place *place, struct mr_recording *recording
 	    optional_string(place, manifest, "backend", &recording->backend) < 0 ||
 	    optional_integer(place, manifest, "memory_mib", MEMORY_MIB_MAX, &recording->memory_mib) < 0 ||
 	    optional_integer(place, manifest, "host_page_size", HOST_PAGE_SIZE_MAX, &recording->host_page_size) < 0 ||
+	    optional_integer(place, manifest, "target_page_size", MR_PAGE_SIZE_MAX, &recording->target_page_size) < 0 ||
 	    read_side_status(place, manifest, "source", &recording->source_status) < 0 ||
 	    read_side_status(place, manifest, "destination", &recording->destination_status) < 0)
 		return -1;
-	if (read_capabilities(place, recording) < 0)
+	if (recording->target_page_size && (recording->target_page_size < MR_PAGE_SIZE_MIN ||
+					    (recording->target_page_size & (recording->target_page_size - 1))))
+		return fail(place, "target_page_size: expected a power of two from %d to %d, found %" PRIu64,
+			    MR_PAGE_SIZE_MIN, MR_PAGE_SIZE_MAX, recording->target_page_size);
+	if (read_capabilities(place, recording) < 0 || read_channels(place, recording) < 0)
 		return -1;
 	return read_parameters(place, recording);
 }
@@ -267,9 +340,16 @@ static int note_file(const struct place *place, struct mr_recording *recording, 
 		const char *name;
 		bool *present;
 	} known[] = {
-		{"source.ram", &recording->has_source_ram},   {"source.pmem", &recording->has_source_pmem},
-		{"src.trace", &recording->has_source_trace},  {"dst.trace", &recording->has_destination_trace},
-		{"timeline.jsonl", &recording->has_timeline}, {"state.mapped", &recording->has_mapped},
+		{"source.ram", &recording->has_source_ram},
+		{"source.pmem", &recording->has_source_pmem},
+		{"src.trace", &recording->has_source_trace},
+		{"dst.trace", &recording->has_destination_trace},
+		{"timeline.jsonl", &recording->has_timeline},
+		{"state.mapped", &recording->has_mapped},
+		{"nondeterminism.jsonl", &recording->has_log},
+		{"source-nondeterminism.jsonl", &recording->has_source_log},
+		{"actions.jsonl", &recording->has_actions},
+		{"description.json", &recording->has_description},
 	};
 	unsigned int number;
 	bool forward;

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "ref/migref.h"
 #include "sim/record/input.h"
 
 #define MR_RECORDING_FORMAT              1
@@ -17,10 +18,23 @@
 #define MR_RECORDING_TIMELINE_LINE_MAX   ((size_t)64 << 10) /* bytes */
 #define MR_RECORDING_TIMELINE_EVENTS_MAX ((size_t)10000000)
 
+enum { MR_RECORDING_DIGEST_SIZE = 32 }; /* bytes of a SHA-256 */
+
+/* What a manifest says of the bytes of one direction. */
+struct mr_recording_wire {
+	bool told;
+	uint64_t bytes;
+	uint8_t sha256[MR_RECORDING_DIGEST_SIZE];
+};
+
 /* One connection. An absent direction means that no byte went that way. */
 struct mr_recording_channel {
 	bool has_forward; /* chN.fwd: source to destination */
 	bool has_return;  /* chN.ret: destination to source */
+	/* what only some producers tell */
+	bool role_told;
+	enum mr_role role; /* of the forward direction */
+	struct mr_recording_wire forward, backward;
 };
 
 /* All strings belong to the manifest and live as long as the recording. */
@@ -35,6 +49,7 @@ struct mr_recording {
 	const char *backend;            /* of the RAM: "file", "anon", "hugetlb"; NULL if not told */
 	uint64_t memory_mib;            /* 0 if not told */
 	uint64_t host_page_size;        /* bytes; 0 if not told */
+	uint64_t target_page_size;      /* bytes; 0 if not told: as the stream says */
 	const char *status;             /* how the migration ended, as the recorder judged it */
 	const char *source_status;      /* query-migrate at the end; NULL if not told */
 	const char *destination_status; /* the same of the destination; NULL if not told */
@@ -50,7 +65,11 @@ struct mr_recording {
 	bool has_source_trace;
 	bool has_destination_trace;
 	bool has_timeline;
-	bool has_mapped; /* state.mapped: a mapped-ram file instead of channels */
+	bool has_mapped;      /* state.mapped: a mapped-ram file instead of channels */
+	bool has_log;         /* nondeterminism.jsonl: of the destination */
+	bool has_source_log;  /* source-nondeterminism.jsonl */
+	bool has_actions;     /* actions.jsonl: of the destination */
+	bool has_description; /* description.json: of the source's devices */
 };
 
 /*

@@ -3,6 +3,7 @@
 #include "sim/record/print.h"
 
 #include <inttypes.h>
+#include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,9 @@ struct lane {
 	void *send;
 	uint8_t *encoded;
 	size_t capacity;
+	const struct mr_recording_wire *told; /* what the manifest says of the bytes; NULL: nothing */
+	EVP_MD_CTX *digest;                   /* of the bytes so far, if it says something */
+	uint64_t digested;
 };
 
 struct run {
@@ -97,6 +101,50 @@ static int compare_record(struct run *run, struct lane *lane, struct mr_wire_res
 	compare_bytes(wire, record->offset, mr_kind_name(record->kind), lane->encoded, length, recorded,
 		      (size_t)record->length);
 	return 0;
+}
+
+/* ---- What the manifest says of the bytes ---- */
+
+static int start_digest(struct run *run, size_t index)
+{
+	const struct mr_channel *channel = &run->migration->channels[index];
+	const struct mr_recording *recording = run->migration->recording;
+	struct lane *lane = &run->lanes[index];
+	const struct mr_recording_wire *told;
+
+	if (channel->number >= recording->channel_count)
+		return 0;
+	told = channel->role == MR_ROLE_RETURN ? &recording->channels[channel->number].backward
+					       : &recording->channels[channel->number].forward;
+	if (!told->told)
+		return 0;
+	lane->told = told;
+	lane->digest = EVP_MD_CTX_new();
+	if (lane->digest && EVP_DigestInit_ex(lane->digest, EVP_sha256(), NULL) == 1)
+		return 0;
+	snprintf(run->error, run->error_size, "no memory for a replay");
+	return -1;
+}
+
+static void digest_bytes(struct lane *lane, const uint8_t *bytes, size_t length)
+{
+	if (lane->digest && length)
+		EVP_DigestUpdate(lane->digest, bytes, length);
+	lane->digested += length;
+}
+
+static void compare_digest(struct lane *lane, struct mr_wire_result *wire)
+{
+	uint8_t digest[MR_RECORDING_DIGEST_SIZE];
+
+	if (!lane->told)
+		return;
+	if (lane->digested != lane->told->bytes)
+		differs(wire, lane->digested, "%" PRIu64 " bytes, the manifest says %" PRIu64, lane->digested,
+			lane->told->bytes);
+	else if (EVP_DigestFinal_ex(lane->digest, digest, NULL) != 1 ||
+		 memcmp(digest, lane->told->sha256, sizeof(digest)) != 0)
+		differs(wire, 0, "other bytes than those whose SHA-256 the manifest has");
 }
 
 /* ---- Contents: decoded, compressed again, compared, then put into memory ---- */
@@ -255,6 +303,7 @@ static void replay_content(struct run *run, struct lane *lane, struct mr_wire_re
 static void end_channel(struct run *run, const struct mr_channel *channel, struct mr_wire_result *wire,
 			enum mr_result result)
 {
+	struct lane *lane = &run->lanes[channel - run->migration->channels];
 	const uint8_t *rest;
 	char text[400];
 
@@ -262,14 +311,18 @@ static void end_channel(struct run *run, const struct mr_channel *channel, struc
 	wire->bytes = channel->decoder->offset;
 	wire->cut = mr_channel_is_cut(channel);
 	wire->cut_allowed = !run->migration->finished || mr_migration_continues(run->migration, channel);
-	if (result != MR_FAILED)
+	if (result != MR_FAILED) {
+		compare_digest(lane, wire);
 		return;
+	}
 	mr_format_finding(text, sizeof(text), &channel->decoder->error);
 	if (!wire->cut) {
 		differs(wire, channel->decoder->error.offset, "%s", text);
 		return;
 	}
 	wire->rest = mr_channel_rest(channel, &rest);
+	digest_bytes(lane, rest, (size_t)wire->rest);
+	compare_digest(lane, wire);
 	if (!wire->cut_allowed)
 		differs(wire, channel->decoder->error.offset, "%s", text);
 	else if (wire->identical)
@@ -412,6 +465,7 @@ static int replay_channels(struct run *run, struct mr_progress *progress)
 			continue;
 		}
 		struct lane *lane = &run->lanes[channel - run->migration->channels];
+		digest_bytes(lane, recorded, (size_t)record.length);
 		if (compare_record(run, lane, wire, &record, recorded) < 0)
 			return -1;
 		replay_content(run, lane, wire, &record);
@@ -454,6 +508,8 @@ static int prepare(struct run *run)
 		memcpy(wire->channel, migration->channels[i].name, sizeof(wire->channel));
 		wire->role = migration->channels[i].role;
 		wire->identical = true;
+		if (start_digest(run, i) < 0)
+			return -1;
 	}
 	run->compress_level =
 		(int)mr_recording_parameter_integer(migration->recording, "compress-level", DEFAULT_COMPRESS_LEVEL);
@@ -491,6 +547,7 @@ static void release(struct run *run)
 		if (lane->send)
 			lane->receive.method->send_cleanup(lane->send);
 		mr_packet_codec_clear(&lane->receive);
+		EVP_MD_CTX_free(lane->digest);
 		free(lane->encoded);
 	}
 	if (run->memory)

@@ -1,10 +1,13 @@
 /* source.c: the source of a recorded migration once more, by its log, and compared. */
 #include "sim/record/source.h"
+#include "sim/record/source_config.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char LOG_NAME[] = "source-nondeterminism.jsonl";
 
 /* The log's answers to one choice, one after the other. */
 struct answers {
@@ -88,6 +91,12 @@ static bool obey(struct replayer *replayer, size_t number, const struct mr_sourc
 	case MR_SOURCE_LOG_DIRTY:
 		return mr_source_world_dirty(world, record->block, record->start, record->length, record->unchanged) ==
 		       0;
+	case MR_SOURCE_LOG_UNCHANGED:
+		return mr_source_world_unchanged(world, record->block, record->start, record->length) == 0 ||
+		       misfit(replayer, "record %zu: pages that are in no block", number);
+	case MR_SOURCE_LOG_UNSENT:
+		return mr_source_world_unsent(world, record->block, record->start, record->length) == 0 ||
+		       misfit(replayer, "record %zu: pages that are in no block", number);
 	case MR_SOURCE_LOG_ARRIVE:
 		mr_source_world_arrive(world, record->channel, record->bytes, record->ended);
 		return true;
@@ -113,6 +122,7 @@ static int replay(struct mr_source_result *result, struct mr_source_world *world
 	struct replayer replayer = {.result = result, .world = world, .log = log};
 	bool fits = true;
 
+	world->config.unusual_choices = MR_CHOICES_UNUSUAL;
 	if (mr_source_world_start(world) < 0)
 		return -1;
 	world->choices = (struct mr_choices){&replayer, choose};
@@ -194,19 +204,67 @@ static void compare_figures(struct mr_source_result *result, const struct mr_rec
 
 /* ---- The whole ---- */
 
-static int run_with(struct mr_source_result *result, struct mr_source_world *world,
-		    const struct mr_source_options *options, const struct mr_source_trace *trace,
-		    struct mr_source_log *log)
+/* A recording that brings its own log tells how many actions the source made by it, also behind the last byte. */
+static void compare_count(struct mr_source_result *result, const struct mr_recording *recording)
 {
-	result->from_log = options->from_log != NULL;
-	if (options->from_log) {
-		world->failed = mr_source_log_read(log, &world->config, options->from_log, world->error,
-						   sizeof(world->error)) < 0;
-		if (world->failed)
-			return -1;
-	} else if (mr_source_world_start(world) < 0 || mr_source_derive(log, &result->given, world, trace) < 0) {
+	const json_t *told = json_object_get(json_object_get(recording->manifest, "source"), "actions");
+
+	if (json_is_integer(told) && !result->difference.found && !result->reason[0] &&
+	    (uint64_t)json_integer_value(told) != result->steps)
+		snprintf(result->reason, sizeof(result->reason),
+			 "the log has %" PRIu64 " actions, the manifest tells of %" JSON_INTEGER_FORMAT, result->steps,
+			 json_integer_value(told));
+}
+
+/* The path of a log that is given: by the user, else beside the recording. NULL if there is none; the caller frees. */
+static char *given_log(const struct mr_recording *recording, const struct mr_source_options *options)
+{
+	char *path = NULL;
+
+	if (options->from_log)
+		return strdup(options->from_log);
+	if (!recording->has_source_log || asprintf(&path, "%s/%s", recording->directory, LOG_NAME) < 0)
+		return NULL;
+	return path;
+}
+
+static int read_log(struct mr_source_world *world, const char *path, struct mr_source_log *log,
+		    struct mr_source_log_header *header)
+{
+	char reason[sizeof(world->error)];
+
+	world->failed = mr_source_log_read(log, header, path, world->error, sizeof(world->error)) < 0;
+	if (world->failed)
 		return -1;
-	}
+	if (mr_source_world_adopt(world, &header->config, log->numbered) == 0)
+		return 0;
+	memcpy(reason, world->error, sizeof(reason));
+	snprintf(world->error, sizeof(world->error), "%.200s: line 1: %.200s", path, reason);
+	return -1;
+}
+
+static int get_log(struct mr_source_result *result, struct mr_source_world *world, const char *path,
+		   const struct mr_migration *migration, const struct mr_source_trace *trace, struct mr_source_log *log,
+		   struct mr_source_log_header *header)
+{
+	result->from_log = path != NULL;
+	if (path)
+		return read_log(world, path, log, header);
+	if (mr_source_configure(world, &migration->session->context) < 0 || mr_source_world_start(world) < 0)
+		return -1;
+	return mr_source_derive(log, &result->given, world, trace);
+}
+
+static int run_with(struct mr_source_result *result, struct mr_source_world *world,
+		    const struct mr_migration *migration, const struct mr_source_options *options,
+		    const struct mr_source_trace *trace, struct mr_source_log *log, struct mr_source_log_header *header)
+{
+	char *path = given_log(world->recording, options);
+	const int status = get_log(result, world, path, migration, trace, log, header);
+
+	free(path);
+	if (status < 0)
+		return -1;
 	if (options->log && mr_source_log_write(log, &world->config, options->log) < 0) {
 		world->failed = true;
 		snprintf(world->error, sizeof(world->error), "the log of the source cannot be written");
@@ -214,6 +272,8 @@ static int run_with(struct mr_source_result *result, struct mr_source_world *wor
 	}
 	if (replay(result, world, log) < 0)
 		return -1;
+	if (!options->from_log)
+		compare_count(result, world->recording);
 	compare_figures(result, world->recording);
 	return compare_wires(result, world);
 }
@@ -224,7 +284,7 @@ static bool is_exempt(struct mr_source_result *result, const struct mr_migration
 
 	if (capabilities & MR_CAPABILITY_COMPRESS)
 		snprintf(result->reason, sizeof(result->reason), "capability compress is not one of this source");
-	else if (migration->session->block_count == 0)
+	else if (migration->session->block_count == 0 && !migration->recording->has_source_log)
 		snprintf(result->reason, sizeof(result->reason), "the main channel lists no blocks");
 	result->exempt = result->reason[0] != '\0';
 	return result->exempt;
@@ -236,6 +296,7 @@ int mr_source_run(struct mr_source_result *result, const struct mr_migration *mi
 	struct mr_source_world *world = calloc(1, sizeof(*world));
 	struct mr_source_trace trace = {0};
 	struct mr_source_log log = {0};
+	struct mr_source_log_header header = {0};
 	bool traced = false;
 	int status = -1;
 
@@ -253,7 +314,7 @@ int mr_source_run(struct mr_source_result *result, const struct mr_migration *mi
 					      sizeof(result->trace_error)) == 0;
 	result->has_trace = traced;
 	if (mr_source_world_open(world, migration) == 0)
-		status = run_with(result, world, options, traced ? &trace : NULL, &log);
+		status = run_with(result, world, migration, options, traced ? &trace : NULL, &log, &header);
 	if (status < 0 && !world->failed) {
 		/* It is the recording that cannot be of a source. */
 		snprintf(result->reason, sizeof(result->reason), "%.150s", world->error);
@@ -264,6 +325,7 @@ int mr_source_run(struct mr_source_result *result, const struct mr_migration *mi
 	mr_source_world_close(world);
 	mr_source_trace_close(&trace);
 	mr_source_log_clear(&log);
+	mr_source_log_header_clear(&header);
 	free(world);
 	return status;
 }

@@ -153,12 +153,10 @@ static void copy_method(struct mr_source_world *world, const struct mr_context *
 
 static enum mr_zero_detection zero_detection(const struct mr_source_world *world)
 {
-	static const char *const names[] = {
-		[MR_ZERO_NONE] = "none", [MR_ZERO_LEGACY] = "legacy", [MR_ZERO_MULTIFD] = "multifd"};
 	const char *name = mr_recording_parameter_string(world->recording, "zero-page-detection", "");
 
 	for (unsigned i = MR_ZERO_NONE; i <= MR_ZERO_MULTIFD; i++)
-		if (strcmp(name, names[i]) == 0)
+		if (strcmp(name, mr_zero_detection_name((enum mr_zero_detection)i)) == 0)
 			return (enum mr_zero_detection)i;
 	return MR_ZERO_BY_RELEASE;
 }

@@ -30,7 +30,7 @@ static uint8_t *keep_page(struct mr_source_world *world)
 	return chunks[world->chunk_count++];
 }
 
-static int map_block(struct mr_source_world *world, uint32_t block, uint64_t pages)
+int mr_source_map_block(struct mr_source_world *world, uint32_t block, uint64_t pages)
 {
 	if (world->heads[block])
 		return 0;
@@ -333,8 +333,8 @@ static int read_record(struct pass *pass, struct mr_source_channel *channel, con
 	case MR_SECTION_DATA:
 		return append_body(world, record->data.bytes);
 	case MR_RAM_BLOCK:
-		return map_block(world, record->ram_block.block,
-				 record->ram_block.used_length / world->session->target_page_size);
+		return mr_source_map_block(world, record->ram_block.block,
+					   record->ram_block.used_length / world->session->target_page_size);
 	case MR_RAM_ZERO:
 	case MR_RAM_PAGE:
 	case MR_RAM_XBZRLE:
@@ -454,7 +454,7 @@ static int open_return(struct mr_source_world *world, struct mr_source_channel *
 
 static void name_channels(struct mr_source_world *world, const struct mr_migration *migration)
 {
-	uint32_t mains = 0, preempts = 0;
+	uint32_t mains = 0;
 
 	for (size_t i = 0; i < migration->channel_count; i++) {
 		const struct mr_channel *from = &migration->channels[i];
@@ -465,8 +465,9 @@ static void name_channels(struct mr_source_world *world, const struct mr_migrati
 		channel = &world->channels[from->number];
 		channel->number = from->number;
 		channel->role = from->role;
+		/* A preempt channel is opened beside the last main channel, and may be missing. */
 		if (from->role == MR_ROLE_PREEMPT)
-			channel->epoch = preempts++;
+			channel->epoch = mains ? mains - 1 : 0;
 		else if (from->role != MR_ROLE_MULTIFD)
 			channel->epoch = mains++;
 	}

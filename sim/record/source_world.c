@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SHOWN_BYTES = 16 };
+enum { SHOWN_BYTES = 16, ORDINARY_PAGE_SIZE = 4096 };
 
 /* ---- What all parts need ---- */
 
@@ -78,6 +78,15 @@ static uint32_t send_in_packet(const struct mr_source_world *world, unsigned act
 	return MR_SOURCE_NONE;
 }
 
+/* A page that its sender looks at and does not send lies in a packet of zeros that is never written. */
+static bool is_dropped(const struct mr_source_world *world, unsigned actor)
+{
+	const struct mr_multifd_method *method = world->config.method;
+
+	return actor >= MR_SOURCE_MULTIFD && method && method->flag &&
+	       mr_profile_does(&world->config.profile, MR_SWITCH_ZERO_PAGES_DROPPED);
+}
+
 /*
  * What was sent of the page next. A page behind a cut is sent again later: what it holds there stays for then. A page
  * may stand in packets of several channels at a time, which hold what each sender saw of it.
@@ -91,6 +100,8 @@ static const uint8_t *page_at(void *argument, unsigned actor, uint32_t block, ui
 	struct mr_source_send *send;
 
 	*head = skip_old(world, *head);
+	if (index == MR_SOURCE_NONE && is_dropped(world, actor))
+		return world->zero;
 	if (index == MR_SOURCE_NONE)
 		index = *head;
 	if (index == MR_SOURCE_NONE)
@@ -112,6 +123,13 @@ static const uint8_t *page_at(void *argument, unsigned actor, uint32_t block, ui
 	return send->content;
 }
 
+/* Whether these pages lie in a block. */
+static bool has_pages(const struct mr_source_world *world, uint32_t block, uint64_t first, uint64_t count)
+{
+	return block < world->config.block_count && first <= world->pages[block] &&
+	       count <= world->pages[block] - first;
+}
+
 /* The page is looked at once more before it is sent again, and holds what was sent of it last. */
 static int keep_unchanged(struct mr_source_world *world, uint32_t block, uint64_t page)
 {
@@ -129,6 +147,54 @@ static int keep_unchanged(struct mr_source_world *world, uint32_t block, uint64_
 	sends[world->send_count].taken = false;
 	sends[world->send_count].next = world->heads[block][page];
 	world->heads[block][page] = (uint32_t)world->send_count++;
+	return 0;
+}
+
+int mr_source_world_unchanged(struct mr_source_world *world, uint32_t block, uint64_t start, uint64_t length)
+{
+	const uint64_t page_size = world->config.target_page_size;
+	const uint64_t first = start / page_size, count = length / page_size;
+
+	if (!has_pages(world, block, first, count))
+		return -1;
+	for (uint64_t page = first; page < first + count; page++)
+		if (keep_unchanged(world, block, page) < 0)
+			return -1;
+	return 0;
+}
+
+/* A send that the machine never makes. */
+static int add_unsent(struct mr_source_world *world, uint32_t block, uint64_t page)
+{
+	struct mr_source_send *sends =
+		mr_source_grow(world->sends, world->send_count, &world->send_capacity, sizeof(*sends));
+	uint32_t *link = &world->heads[block][page];
+
+	if (!sends)
+		return mr_source_no_memory(world, "pages");
+	world->sends = sends;
+	while (*link != MR_SOURCE_NONE)
+		link = &sends[*link].next;
+	sends[world->send_count] = (struct mr_source_send){.block = block,
+							   .page = page,
+							   .next = MR_SOURCE_NONE,
+							   .epoch = MR_SOURCE_NONE,
+							   .packet = MR_SOURCE_NONE,
+							   .content = world->other};
+	*link = (uint32_t)world->send_count++;
+	return 0;
+}
+
+int mr_source_world_unsent(struct mr_source_world *world, uint32_t block, uint64_t start, uint64_t length)
+{
+	const uint64_t page_size = world->config.target_page_size;
+	const uint64_t first = start / page_size, count = length / page_size;
+
+	if (!has_pages(world, block, first, count))
+		return -1;
+	for (uint64_t page = first; page < first + count; page++)
+		if (add_unsent(world, block, page) < 0)
+			return -1;
 	return 0;
 }
 
@@ -179,7 +245,19 @@ static bool is_main(enum mr_role role)
 	return role == MR_ROLE_MAIN || role == MR_ROLE_RECOVERY;
 }
 
-/* The recording's connection is the next one of this role that is not taken; a multifd channel tells its number. */
+/* A multifd channel tells its number. Others are taken in their order, where no log tells which is which. */
+static bool is_connection(const struct mr_source_world *world, size_t index, const struct mr_source_action *action)
+{
+	const struct mr_source_channel *channel = &world->channels[index];
+	const enum mr_role role = action->connect.role;
+
+	if (world->numbered)
+		return index == action->connect.channel;
+	if (is_main(channel->role) != is_main(role) || (!is_main(role) && channel->role != role))
+		return false;
+	return role != MR_ROLE_MULTIFD || channel->id == action->connect.multifd;
+}
+
 static void connect_channel(struct mr_source_world *world, const struct mr_source_action *action)
 {
 	const enum mr_role role = action->connect.role;
@@ -187,9 +265,7 @@ static void connect_channel(struct mr_source_world *world, const struct mr_sourc
 	for (size_t i = 0; i < world->channel_count; i++) {
 		struct mr_source_channel *channel = &world->channels[i];
 
-		if (channel->taken || is_main(channel->role) != is_main(role) ||
-		    (!is_main(role) && channel->role != role) ||
-		    (role == MR_ROLE_MULTIFD && channel->id != action->connect.multifd))
+		if (channel->taken || !is_connection(world, i, action))
 			continue;
 		channel->taken = true;
 		channel->machine = action->connect.channel;
@@ -366,9 +442,39 @@ bool mr_source_world_is_complete(const struct mr_source_world *world)
 
 /* ---- Steps ---- */
 
+/*
+ * A body that no stream has was collected for a package that never went out. Its length did, and is what the
+ * description says.
+ */
+static struct mr_bytes unsent_body(struct mr_source_world *world, const struct mr_handler_entry *entry)
+{
+	const struct mr_description *description = world->session->context.description;
+	size_t index = SIZE_MAX;
+	uint64_t size;
+
+	if (description)
+		index = mr_description_find(description,
+					    (struct mr_bytes){(const uint8_t *)entry->idstr, entry->idstr_length},
+					    entry->instance, 0);
+	if (index == SIZE_MAX)
+		return (struct mr_bytes){NULL, 0};
+	size = mr_description_device(description, index)->size;
+	if (size > world->blank_size) {
+		uint8_t *blank = size <= MR_RESOLVE_MAX ? realloc(world->blank, (size_t)size) : NULL;
+
+		if (!blank)
+			return (struct mr_bytes){NULL, 0};
+		memset(blank, 0, (size_t)size);
+		world->blank = blank;
+		world->blank_size = size;
+	}
+	return (struct mr_bytes){world->blank, (size_t)size};
+}
+
 static struct mr_bytes body_of(struct mr_source_world *world, uint32_t handler)
 {
-	const uint32_t id = handler < world->handlers.count ? world->handlers.entries[handler].section_id : 0;
+	const struct mr_handlers *handlers = world->config.handlers;
+	const uint32_t id = handler < handlers->count ? handlers->entries[handler].section_id : 0;
 
 	for (size_t i = 0; i < world->body_count; i++) {
 		struct mr_source_body *body = &world->bodies[i];
@@ -378,7 +484,7 @@ static struct mr_bytes body_of(struct mr_source_world *world, uint32_t handler)
 		body->used = true;
 		return (struct mr_bytes){body->data, body->length};
 	}
-	return (struct mr_bytes){NULL, 0};
+	return handler < handlers->count ? unsent_body(world, &handlers->entries[handler]) : (struct mr_bytes){NULL, 0};
 }
 
 /* Everything but the postcopy of handlers other than `ram` is as if the handler had not been asked. */
@@ -480,7 +586,43 @@ int mr_source_world_open(struct mr_source_world *world, const struct mr_migratio
 	/* The caller's session lives as long as this world, and knows the same blocks. */
 	world->session = migration->session;
 	world->recorded_sends = world->send_count;
-	return mr_source_configure(world, &migration->session->context);
+	return 0;
+}
+
+/* Of a stream that broke early a log may know more blocks. */
+static bool is_about(const struct mr_source_world *world, const struct mr_outgoing_config *config)
+{
+	const struct mr_session *session = world->session;
+	const uint32_t page_size = config->target_page_size ? config->target_page_size : ORDINARY_PAGE_SIZE;
+
+	if (strcmp(config->profile.release, session->context.profile.release) != 0 ||
+	    strcmp(config->machine ? config->machine : "", session->context.machine) != 0 ||
+	    page_size != session->target_page_size)
+		return false;
+	for (uint32_t i = 0; i < session->block_count && session->blocks[i].declared; i++)
+		if (i >= config->block_count || strcmp(config->blocks[i].name, session->blocks[i].name) != 0 ||
+		    config->blocks[i].used_length != session->blocks[i].used_length)
+			return false;
+	return true;
+}
+
+int mr_source_world_adopt(struct mr_source_world *world, const struct mr_outgoing_config *config, bool numbered)
+{
+	const struct mr_session *session = world->session;
+
+	if (!is_about(world, config)) {
+		world->failed = true;
+		snprintf(world->error, sizeof(world->error),
+			 "header: expected the recording's source, page size and blocks, found others");
+		return -1;
+	}
+	world->config = *config;
+	world->config.target_page_size = session->target_page_size;
+	world->numbered = numbered;
+	for (uint32_t i = 0; i < config->block_count; i++)
+		if (mr_source_map_block(world, i, config->blocks[i].used_length / session->target_page_size) < 0)
+			return -1;
+	return 0;
 }
 
 /* Heads are put back to the first send of each page. */
@@ -571,5 +713,6 @@ void mr_source_world_close(struct mr_source_world *world)
 	free(world->dirty);
 	free(world->zero);
 	free(world->other);
+	free(world->blank);
 	free(world->arena);
 }

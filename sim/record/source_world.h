@@ -105,6 +105,7 @@ struct mr_source_world {
 	uint32_t section_count;
 	uint32_t ram_section; /* its id; MR_SOURCE_NONE: none */
 	bool finished;        /* the migration ended well */
+	bool numbered;        /* the machine's connections have the recording's numbers */
 
 	struct mr_source_send *sends; /* those of the recording first */
 	size_t send_count, send_capacity, recorded_sends;
@@ -130,6 +131,8 @@ struct mr_source_world {
 	struct mr_bytes description;
 	uint8_t **chunks; /* contents */
 	size_t chunk_count, chunk_capacity, chunk_used;
+	uint8_t *blank; /* a body of zeros */
+	uint64_t blank_size;
 	uint8_t *zero, *other;                               /* a zero page, one that is not */
 	uint32_t epoch;                                      /* of the machine */
 	uint32_t machine_channels[MR_OUTGOING_CHANNELS_MAX]; /* the recording's channel of each connection */
@@ -141,8 +144,13 @@ struct mr_source_world {
 	size_t dirty_count, dirty_capacity;
 };
 
-/* Reads the whole recording and configures the machine, which does not exist yet. -1 with one line in `error`. */
+/* Reads the whole recording. There is no machine yet. -1 with one line in `error`. */
 int mr_source_world_open(struct mr_source_world *world, const struct mr_migration *migration);
+/*
+ * Configures the machine as a log says; what it points to must stay. `numbered`: its connections have the recording's
+ * numbers. -1 with one line in `error`: it is about another source.
+ */
+int mr_source_world_adopt(struct mr_source_world *world, const struct mr_outgoing_config *config, bool numbered);
 /* Makes a fresh machine; whatever was done with one before is forgotten. */
 int mr_source_world_start(struct mr_source_world *world);
 void mr_source_world_close(struct mr_source_world *world);
@@ -152,6 +160,10 @@ enum mr_step mr_source_world_step(struct mr_source_world *world, unsigned actor,
 /* Pages that the next fetch of the dirty log hands over; `unchanged`: they are looked at once without any change. */
 int mr_source_world_dirty(struct mr_source_world *world, uint32_t block, uint64_t start, uint64_t length,
 			  bool unchanged);
+/* The next look at each of these pages finds what was sent of it last. */
+int mr_source_world_unchanged(struct mr_source_world *world, uint32_t block, uint64_t start, uint64_t length);
+/* Behind all that was sent of them, these pages are looked at once more, and are not zero. */
+int mr_source_world_unsent(struct mr_source_world *world, uint32_t block, uint64_t start, uint64_t length);
 /* The return path of a channel has given so many bytes; `ended`: and nothing will follow. */
 void mr_source_world_arrive(struct mr_source_world *world, uint32_t channel, uint64_t bytes, bool ended);
 /* Writing to a channel fails from now on. */

@@ -141,28 +141,55 @@ static int fail_input(struct mr_world *world, const struct mr_input *input)
 	return -1;
 }
 
-/* Gives the machine the bytes of a connection from its own position on: at least `wanted` of them, or the end. */
+/* The bytes of a connection from the machine's own position on: at least `wanted` of them, or the end. */
+static int look_ahead(struct mr_world *world, uint32_t channel, size_t wanted, struct mr_bytes *ahead, bool *at_end)
+{
+	struct mr_world_connection *connection = &world->connections[channel];
+	const uint64_t consumed = mr_incoming_consumed(world->incoming, channel);
+
+	*ahead = (struct mr_bytes){NULL, 0};
+	*at_end = true;
+	if (!connection->input)
+		return 0;
+	mr_input_consume(connection->input, (size_t)(consumed - mr_input_position(connection->input)));
+	if (mr_input_fill(connection->input, wanted) < 0)
+		return fail_input(world, connection->input);
+	ahead->data = mr_input_window(connection->input, &ahead->length, at_end);
+	return 0;
+}
+
+/* Gives the machine as many bytes of a connection as there are, at least `wanted`. */
 static int feed(struct mr_world *world, uint32_t channel, size_t wanted)
 {
 	struct mr_world_connection *connection = &world->connections[channel];
 	const uint64_t consumed = mr_incoming_consumed(world->incoming, channel);
-	const uint8_t *window = NULL;
-	size_t length = 0;
-	bool at_end = true;
-	bool cut;
+	struct mr_bytes ahead;
+	size_t length;
+	bool at_end, cut;
 
-	if (connection->input) {
-		mr_input_consume(connection->input, (size_t)(consumed - mr_input_position(connection->input)));
-		if (mr_input_fill(connection->input, wanted) < 0)
-			return fail_input(world, connection->input);
-		window = mr_input_window(connection->input, &length, &at_end);
-	}
+	if (look_ahead(world, channel, wanted, &ahead, &at_end) < 0)
+		return -1;
+	length = ahead.length;
 	cut = connection->limit != UINT64_MAX && connection->limit <= consumed + length;
 	if (cut) {
 		length = connection->limit > consumed ? (size_t)(connection->limit - consumed) : 0;
 		at_end = true;
 	}
-	mr_incoming_feed(world->incoming, channel, window, length, at_end, at_end ? connection->error : 0);
+	mr_incoming_feed(world->incoming, channel, ahead.data, length, at_end, at_end ? connection->error : 0);
+	return 0;
+}
+
+/* No more than the first `bytes` bytes of the connection are at hand. */
+static int feed_short(struct mr_world *world, uint32_t channel, uint64_t bytes)
+{
+	const uint64_t left = bytes - mr_incoming_consumed(world->incoming, channel);
+	struct mr_bytes ahead;
+	bool at_end;
+
+	if (look_ahead(world, channel, (size_t)left, &ahead, &at_end) < 0)
+		return -1;
+	mr_incoming_feed(world->incoming, channel, ahead.data, ahead.length < left ? ahead.length : (size_t)left, false,
+			 0);
 	return 0;
 }
 
@@ -220,6 +247,17 @@ enum mr_step mr_world_step(struct mr_world *world, unsigned actor, struct mr_act
 		if (wants.channel >= world->connection_count || feed(world, wants.channel, wants.wanted) < 0)
 			return MR_STEP_DONE;
 	}
+}
+
+bool mr_world_step_short(struct mr_world *world, unsigned actor, uint32_t channel, uint64_t bytes)
+{
+	struct mr_action action;
+
+	if (channel >= world->connection_count || !world->connections[channel].opened ||
+	    bytes < mr_incoming_consumed(world->incoming, channel) || feed_short(world, channel, bytes) < 0)
+		return false;
+	return mr_incoming_step(world->incoming, actor, &action) == MR_STEP_BYTES &&
+	       mr_incoming_wants(world->incoming, actor).channel == channel;
 }
 
 void mr_world_judge_received(struct mr_world *world)

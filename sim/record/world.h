@@ -61,6 +61,11 @@ size_t mr_world_rest(struct mr_world *world, uint32_t channel, size_t wanted, co
  * carried out and completed by the caller. MR_STEP_DONE with `world->failed` if an input failed.
  */
 enum mr_step mr_world_step(struct mr_world *world, unsigned actor, struct mr_action *action);
+/*
+ * Lets the actor go on as far as the first `bytes` bytes of a connection lead. False if it makes an action there, waits
+ * for anything else, or the connection is none that has so many bytes to go over.
+ */
+bool mr_world_step_short(struct mr_world *world, unsigned actor, uint32_t channel, uint64_t bytes);
 /* Does what an action asks for. Returns 0 or the errno to complete it with. */
 int mr_world_carry_out(struct mr_world *world, const struct mr_action *action);
 /* Received bits of the machine become those of the memory, to be judged. */

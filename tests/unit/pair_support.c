@@ -13,6 +13,7 @@ enum {
 	BACKWARD_MAX = 1 << 20,
 	HOST_EEXIST = 17,
 	HOST_EIO = 5,
+	VCPUS = 2, /* where blocktime is counted */
 };
 
 static const char description[] =
@@ -24,6 +25,38 @@ static const char description[] =
 	"{\"name\": \"globalstate\", \"instance_id\": 0, \"vmsd_name\": \"globalstate\", \"version\": 4, "
 	"\"fields\": [{\"name\": \"a\", \"type\": \"buffer\", \"size\": 22}]}]}";
 static const char *const device_names[PAIR_DEVICES] = {"timer", "cpu", "globalstate"};
+
+/* ---- Who looks on ---- */
+
+static void tell_source(const struct pair *pair, const struct mr_source_log_record *record,
+			const struct mr_source_action *action)
+{
+	if (pair->watch)
+		pair->watch->source(pair->watch->argument, record, action);
+}
+
+static void tell_destination(const struct pair *pair, const struct mr_log_record *record,
+			     const struct mr_action *action)
+{
+	if (pair->watch)
+		pair->watch->destination(pair->watch->argument, record, pair->destination, action);
+}
+
+static void tell_line(const struct pair *pair, const struct mr_line *line)
+{
+	if (pair->watch)
+		pair->watch->line(pair->watch->argument, line);
+}
+
+/* The clock of both ends. */
+static void set_time(struct pair *pair, uint64_t now)
+{
+	pair->now = now;
+	mr_outgoing_set_time(pair->source, now);
+	tell_source(pair, &(struct mr_source_log_record){.kind = MR_SOURCE_LOG_TIME, .count = now}, NULL);
+	mr_incoming_set_time(pair->destination, now);
+	tell_destination(pair, &(struct mr_log_record){.kind = MR_LOG_TIME, .count = now}, NULL);
+}
 
 /* ---- Memory of the source's guest ---- */
 
@@ -55,6 +88,8 @@ static const uint8_t *read_page(void *argument, unsigned actor, uint32_t block, 
 
 	(void)actor;
 	(void)look;
+	if (pair->watch)
+		pair->watch->look(pair->watch->argument, block, offset);
 	return pair->memory[block] + offset;
 }
 
@@ -137,13 +172,16 @@ static void set_profiles(struct pair *pair)
 {
 	const char *source = pair->setup.source ? pair->setup.source : "11.1";
 	const char *destination = pair->setup.destination ? pair->setup.destination : source;
-	char machine[32];
 
-	snprintf(machine, sizeof(machine), "pc-i440fx-%s", older(source, destination) ? source : destination);
+	if (pair->setup.machine)
+		snprintf(pair->machine, sizeof(pair->machine), "%s", pair->setup.machine);
+	else
+		snprintf(pair->machine, sizeof(pair->machine), "pc-i440fx-%s",
+			 older(source, destination) ? source : destination);
 	assert_int_equal(mr_profile_init(&pair->profiles[0], source), 0);
 	assert_int_equal(mr_profile_init(&pair->profiles[1], destination), 0);
 	for (unsigned i = 0; i < 2; i++) {
-		mr_profile_apply_machine(&pair->profiles[i], pair->setup.machine ? pair->setup.machine : machine);
+		mr_profile_apply_machine(&pair->profiles[i], pair->machine);
 		/* A release without the property does what it always did. */
 		if (pair->setup.unlike)
 			mr_profile_set_property(&pair->profiles[i], pair->setup.unlike,
@@ -171,19 +209,20 @@ static void set_blocks(struct pair *pair)
 	}
 }
 
-static void set_handlers(struct pair *pair)
+static void set_handlers(struct mr_handlers *handlers, const struct mr_profile *profile,
+			 struct mr_handler_entry entries[8])
 {
 	struct mr_handler ram;
 	char error[96];
 
-	mr_handlers_init(&pair->handlers, &pair->profiles[0], pair->entries, 8);
+	mr_handlers_init(handlers, profile, entries, 8);
 	assert_true(mr_handler_known("ram", &ram));
-	assert_int_equal(mr_handlers_register(&pair->handlers, &ram, NULL, error), MR_NO_RULE);
+	assert_int_equal(mr_handlers_register(handlers, &ram, NULL, error), MR_NO_RULE);
 	for (unsigned i = 0; i < PAIR_DEVICES; i++) {
 		const struct mr_handler device = {
 			.name = device_names[i], .instance = 0, .alias = MR_ALIAS_NONE, .version = 2 + i};
 
-		assert_int_equal(mr_handlers_register(&pair->handlers, &device, NULL, error), MR_NO_RULE);
+		assert_int_equal(mr_handlers_register(handlers, &device, NULL, error), MR_NO_RULE);
 	}
 }
 
@@ -200,7 +239,7 @@ static void start_source(struct pair *pair)
 		.pause_before_switchover = setup->pause_before_switchover,
 		.release_ram = setup->release_ram,
 		.auto_converge = setup->auto_converge,
-		.machine = setup->machine ? setup->machine : "pc",
+		.machine = pair->machine,
 		.blocks = pair->blocks,
 		.block_count = PAIR_BLOCKS,
 		.handlers = &pair->handlers,
@@ -215,6 +254,8 @@ static void start_source(struct pair *pair)
 		.downtime_limit = 1,
 		.connections_max = PAIR_CONNECTIONS,
 		.memory = {pair, read_page},
+		.choices = setup->choices,
+		.unusual_choices = setup->unusual_choices,
 	};
 	size = mr_outgoing_size(config, error);
 	if (size == 0)
@@ -227,9 +268,13 @@ static void start_source(struct pair *pair)
 static void start_destination(struct pair *pair)
 {
 	const struct pair_setup *setup = &pair->setup;
-	struct mr_incoming_block blocks[PAIR_BLOCKS];
+	struct mr_incoming_block *blocks = pair->destination_blocks;
 	const struct mr_multifd_method *method = setup->method ? mr_multifd_method_by_name(setup->method) : NULL;
-	struct mr_incoming_config config = {
+	struct mr_incoming_config *config = &pair->destination_config;
+	char error[96];
+	size_t size;
+
+	*config = (struct mr_incoming_config){
 		/* It reads by what its own release knows. */
 		.context = {.profile = pair->profiles[1],
 			    .capabilities_known = true,
@@ -242,11 +287,12 @@ static void start_destination(struct pair *pair)
 		.blocks = blocks,
 		.block_count = PAIR_BLOCKS,
 		.connections_max = PAIR_CONNECTIONS,
+		.blocktime = setup->blocktime,
+		.vcpu_count = setup->blocktime ? VCPUS : 0,
+		.handlers = setup->handlers ? &pair->destination_handlers : NULL,
 		.memory = {pair, arrived_page, arrived_zero},
 	};
-	char error[96];
-	size_t size;
-
+	memcpy(config->context.machine, pair->machine, strlen(pair->machine) + 1);
 	for (unsigned i = 0; i < PAIR_BLOCKS; i++)
 		blocks[i] = (struct mr_incoming_block){
 			.name = pair->blocks[i].name,
@@ -256,14 +302,19 @@ static void start_destination(struct pair *pair)
 		};
 	for (unsigned i = 0; i < 2; i++) {
 		pair->temporary[i] = calloc(1, setup->huge_page_size ? setup->huge_page_size : PAIR_PAGE);
-		config.temporary[i] = pair->temporary[i];
+		config->temporary[i] = setup->unassembled ? NULL : pair->temporary[i];
 	}
-	size = mr_incoming_size(&config, error);
+	size = mr_incoming_size(config, error);
 	if (size == 0)
 		fail_msg("destination: %s", error);
 	pair->destination_arena = calloc(1, size);
-	pair->destination = mr_incoming_init(pair->destination_arena, size, &config);
+	pair->destination = mr_incoming_init(pair->destination_arena, size, config);
 	assert_non_null(pair->destination);
+}
+
+struct mr_bytes pair_description(void)
+{
+	return (struct mr_bytes){(const uint8_t *)description, strlen(description)};
 }
 
 struct pair *pair_new(const struct pair_setup *setup)
@@ -276,16 +327,25 @@ struct pair *pair_new(const struct pair_setup *setup)
 	pair->random.state = setup->seed * 2654435761u + 1;
 	pair->cuts_left = setup->cuts;
 	pair->tries_left = setup->cuts + 2; /* some fail by themselves: a request may come too early (REC-011) */
-	pair->description =
-		mr_description_new((struct mr_bytes){(const uint8_t *)description, strlen(description)}, error);
+	pair->description = mr_description_new(pair_description(), error);
 	if (!pair->description)
 		fail_msg("description: %s", error);
 	set_profiles(pair);
 	set_blocks(pair);
-	set_handlers(pair);
+	set_handlers(&pair->handlers, &pair->profiles[0], pair->entries);
+	set_handlers(&pair->destination_handlers, &pair->profiles[1], pair->destination_entries);
 	start_source(pair);
 	start_destination(pair);
+	for (uint32_t i = 0; setup->blocktime && i < VCPUS; i++)
+		assert_true(mr_incoming_vcpu(pair->destination, i, i + 1));
 	return pair;
+}
+
+void pair_watch(struct pair *pair, const struct mr_watch *watch)
+{
+	pair->watch = watch;
+	for (uint32_t i = 0; pair->setup.blocktime && i < VCPUS; i++)
+		tell_destination(pair, &(struct mr_log_record){.kind = MR_LOG_VCPU, .count = i, .thread = i + 1}, NULL);
 }
 
 void pair_free(struct pair *pair)
@@ -315,6 +375,12 @@ static void put_log(struct pair *pair)
 	for (uint32_t block = 0; block < PAIR_BLOCKS; block++)
 		for (uint64_t page = 0; page < pair->blocks[block].used_length / PAIR_PAGE; page++)
 			if (pair->dirty[block][page]) {
+				tell_source(pair,
+					    &(struct mr_source_log_record){.kind = MR_SOURCE_LOG_DIRTY,
+									   .block = block,
+									   .start = page * PAIR_PAGE,
+									   .length = PAIR_PAGE},
+					    NULL);
 				assert_true(mr_outgoing_dirty(pair->source, block, page * PAIR_PAGE, PAIR_PAGE));
 				pair->dirty[block][page] = false;
 			}
@@ -353,6 +419,10 @@ static void connect(struct pair *pair, uint32_t channel, enum mr_role role)
 	pair->connection_count++;
 	pair->tries_left -= role == MR_ROLE_RECOVERY;
 	assert_int_equal(mr_incoming_open(pair->destination, channel, role_there(pair, role)), 0);
+	tell_line(pair, &(struct mr_line){.event = MR_LINE_OPEN, .time = pair->now, .channel = channel});
+	tell_destination(
+		pair, &(struct mr_log_record){.kind = MR_LOG_OPEN, .channel = channel, .role = role_there(pair, role)},
+		NULL);
 }
 
 static void write_line(struct pair *pair, const struct mr_source_action *action)
@@ -380,10 +450,15 @@ static void carry_out_source(struct pair *pair, const struct mr_source_action *a
 	case MR_SOURCE_ACTION_SEND:
 		connection = &pair->connections[action->send.channel];
 		assert_int_equal(connection->forward.length, action->send.offset);
+		tell_line(pair, &(struct mr_line){.event = MR_LINE_BYTES,
+						  .time = pair->now,
+						  .channel = action->send.channel,
+						  .offset = action->send.offset,
+						  .length = action->send.head.length + action->send.body.length,
+						  .head = action->send.head,
+						  .body = action->send.body});
 		build_bytes(&connection->forward, action->send.head.data, action->send.head.length);
 		build_bytes(&connection->forward, action->send.body.data, action->send.body.length);
-		/* The end of device sections is found by what stands behind them all (STR-023). */
-		connection->forward_closed |= action->send.kind == MR_VMDESCRIPTION;
 		break;
 	case MR_SOURCE_ACTION_CONNECT:
 		connect(pair, action->connect.channel, action->connect.role);
@@ -404,7 +479,7 @@ static void carry_out_source(struct pair *pair, const struct mr_source_action *a
 		save_device(pair, action->save.handler);
 		break;
 	case MR_SOURCE_ACTION_DESCRIBE:
-		mr_outgoing_save(pair->source, (struct mr_bytes){(const uint8_t *)description, strlen(description)});
+		mr_outgoing_save(pair->source, pair_description());
 		break;
 	case MR_SOURCE_ACTION_FINISHED:
 		pair->source_finished = true;
@@ -437,18 +512,25 @@ static bool has_no_room(const struct pair *pair, unsigned actor)
 
 enum mr_step pair_step_source(struct pair *pair, unsigned actor)
 {
+	struct mr_source_log_record record = {.kind = MR_SOURCE_LOG_WAIT, .actor = actor, .count = 1};
 	struct mr_source_action action = {0};
-	const enum mr_step step =
-		has_no_room(pair, actor) ? MR_STEP_WAITS : mr_outgoing_step(pair->source, actor, &action);
+	enum mr_step step;
 
-	if (step != MR_STEP_ACTION)
+	if (has_no_room(pair, actor))
+		return MR_STEP_WAITS;
+	step = mr_outgoing_step(pair->source, actor, &action);
+	if (step != MR_STEP_ACTION) {
+		tell_source(pair, &record, NULL);
 		return step;
+	}
 	assert_int_equal(action.actor, actor);
 	pair->said[action.kind]++;
 	write_line(pair, &action);
 	carry_out_source(pair, &action);
 	if (action.asked)
 		assert_true(mr_outgoing_complete(pair->source, actor, 0));
+	record.kind = MR_SOURCE_LOG_STEP;
+	tell_source(pair, &record, &action);
 	return step;
 }
 
@@ -458,6 +540,15 @@ static int carry_out_destination(struct pair *pair, const struct mr_action *acti
 {
 	switch (action->kind) {
 	case MR_ACTION_SEND:
+		if (pair->setup.refuses && pair->connections[action->send.channel].cut)
+			return HOST_EIO;
+		tell_line(pair, &(struct mr_line){.event = MR_LINE_BYTES,
+						  .time = pair->now,
+						  .channel = action->send.channel,
+						  .backward = true,
+						  .offset = pair->connections[action->send.channel].backward.length,
+						  .length = action->send.bytes.length,
+						  .head = action->send.bytes});
 		build_bytes(&pair->connections[action->send.channel].backward, action->send.bytes.data,
 			    action->send.bytes.length);
 		return 0;
@@ -491,13 +582,26 @@ enum mr_step pair_step_destination(struct pair *pair, unsigned actor)
 {
 	struct mr_action action = {0};
 	const enum mr_step step = mr_incoming_step(pair->destination, actor, &action);
-	int error;
+	struct mr_log_record record = {
+		.kind = MR_LOG_WAIT, .actor = actor, .channel = MR_INCOMING_CHANNELS_MAX, .count = 1};
 
-	if (step != MR_STEP_ACTION)
+	if (step == MR_STEP_BYTES) {
+		record.channel = mr_incoming_wants(pair->destination, actor).channel;
+		record.bytes = pair->connections[record.channel].forward_shown;
+	}
+	if (step != MR_STEP_ACTION) {
+		tell_destination(pair, &record, NULL);
 		return step;
-	error = carry_out_destination(pair, &action);
+	}
+	record.error = carry_out_destination(pair, &action);
+	record.kind = MR_LOG_ERROR;
+	/* A return path that takes no more was told. */
+	if (record.error && action.kind != MR_ACTION_SEND)
+		tell_destination(pair, &record, NULL);
 	if (action.asked)
-		assert_true(mr_incoming_complete(pair->destination, actor, error));
+		assert_true(mr_incoming_complete(pair->destination, actor, record.error));
+	record.kind = MR_LOG_STEP;
+	tell_destination(pair, &record, &action);
 	return step;
 }
 
@@ -509,10 +613,27 @@ static void show(struct pair *pair, unsigned index)
 	const uint64_t consumed = mr_incoming_consumed(pair->destination, index);
 	const uint64_t taken = mr_outgoing_consumed(pair->source, index);
 	const bool over = connection->forward_closed && connection->forward_shown == connection->forward.length;
+	const bool reads = connection->role == MR_ROLE_MAIN || connection->role == MR_ROLE_RECOVERY;
 
+	if ((over || connection->cut) && !connection->end_told) {
+		connection->end_told = true;
+		tell_destination(pair,
+				 &(struct mr_log_record){.kind = MR_LOG_END,
+							 .channel = index,
+							 .bytes = connection->forward_shown,
+							 .error = connection->cut ? HOST_EIO : 0},
+				 NULL);
+	}
+	if (reads)
+		tell_source(pair,
+			    &(struct mr_source_log_record){.kind = MR_SOURCE_LOG_ARRIVE,
+							   .channel = index,
+							   .bytes = connection->backward_shown,
+							   .ended = connection->cut},
+			    NULL);
 	mr_incoming_feed(pair->destination, index, connection->forward.bytes + consumed,
 			 connection->forward_shown - consumed, over || connection->cut, connection->cut ? HOST_EIO : 0);
-	if (connection->role == MR_ROLE_MAIN || connection->role == MR_ROLE_RECOVERY)
+	if (reads)
 		mr_outgoing_feed(pair->source, index, connection->backward.bytes + taken,
 				 connection->backward_shown - taken, connection->cut, connection->cut ? HOST_EIO : 0);
 }
@@ -538,17 +659,33 @@ void pair_deliver(struct pair *pair)
 }
 
 /* What is on its way is lost, at both ends. */
-static void cut(struct pair *pair)
+static void cut(struct pair *pair, bool all)
 {
-	pair->cuts_left--;
 	for (unsigned i = 0; i < pair->connection_count; i++) {
 		struct pair_connection *connection = &pair->connections[i];
 
-		if (!connection->open || connection->cut || connection->role == MR_ROLE_MULTIFD)
+		if (!connection->open || connection->cut || (connection->role == MR_ROLE_MULTIFD && !all))
 			continue;
 		connection->cut = true;
+		for (unsigned backward = 0; backward < 2; backward++)
+			tell_line(pair, &(struct mr_line){.event = MR_LINE_CUT,
+							  .time = pair->now,
+							  .channel = i,
+							  .backward = backward,
+							  .length = backward ? connection->backward_shown
+									     : connection->forward_shown});
+		if (pair->setup.refuses)
+			tell_destination(pair,
+					 &(struct mr_log_record){.kind = MR_LOG_RETURN_END,
+								 .channel = i,
+								 .bytes = connection->backward.length},
+					 NULL);
 		show(pair, i);
 		mr_outgoing_broken(pair->source, i, HOST_EIO);
+		tell_source(
+			pair,
+			&(struct mr_source_log_record){.kind = MR_SOURCE_LOG_BROKEN, .channel = i, .error = HOST_EIO},
+			NULL);
 	}
 }
 
@@ -569,9 +706,25 @@ static void guest_faults(struct pair *pair)
 	const uint32_t block = (uint32_t)random_below(&pair->random, PAIR_BLOCKS);
 	const uint64_t page = random_below(&pair->random, pair->blocks[block].used_length / PAIR_PAGE);
 
+	struct mr_log_record record = {.kind = MR_LOG_FAULT, .block = block, .offset = page * PAIR_PAGE, .thread = 1};
+
 	if (!pair->guest_moved || pair->present[block][page])
 		return;
-	pair->faults += mr_incoming_fault(pair->destination, block, page * PAIR_PAGE, 1);
+	/* One thread more than there are vCPUs. */
+	if (pair->setup.blocktime)
+		record.thread += random_below(&pair->random, VCPUS + 1);
+	if (!mr_incoming_fault(pair->destination, block, record.offset, record.thread))
+		return;
+	pair->faults++;
+	tell_destination(pair, &record, NULL);
+}
+
+static bool command(struct pair *pair, enum mr_source_command which, bool (*function)(struct mr_outgoing *))
+{
+	if (!function(pair->source))
+		return false;
+	tell_source(pair, &(struct mr_source_log_record){.kind = MR_SOURCE_LOG_COMMAND, .command = which}, NULL);
+	return true;
 }
 
 static void operate(struct pair *pair)
@@ -579,17 +732,25 @@ static void operate(struct pair *pair)
 	const enum mr_source_status status = mr_outgoing_status(pair->source);
 
 	if (pair->setup.switches && status == MR_SOURCE_STATUS_ACTIVE && random_below(&pair->random, 40) == 0)
-		mr_outgoing_start_postcopy(pair->source);
+		command(pair, MR_SOURCE_COMMAND_START_POSTCOPY, mr_outgoing_start_postcopy);
 	if (status == MR_SOURCE_STATUS_PRE_SWITCHOVER)
-		mr_outgoing_continue(pair->source);
+		command(pair, MR_SOURCE_COMMAND_CONTINUE, mr_outgoing_continue);
 	/* Where only SHUT is missing, a cut leaves a source that nobody can help. */
 	if (pair->cuts_left && mr_outgoing_dirty_count(pair->source) && status == MR_SOURCE_STATUS_POSTCOPY_ACTIVE &&
 	    pair->guest_moved && mr_incoming_status(pair->destination) == MR_STATUS_POSTCOPY_ACTIVE &&
-	    random_below(&pair->random, 30) == 0)
-		cut(pair);
+	    random_below(&pair->random, 30) == 0) {
+		pair->cuts_left--;
+		cut(pair, false);
+	}
+	if (pair->setup.breaks && !pair->broken && random_below(&pair->random, 40) == 0) {
+		pair->broken = true;
+		cut(pair, true);
+	}
+	if (pair->setup.cancels && random_below(&pair->random, 60) == 0)
+		command(pair, MR_SOURCE_COMMAND_CANCEL, mr_outgoing_cancel);
 	if (status == MR_SOURCE_STATUS_POSTCOPY_PAUSED && pair->tries_left &&
 	    mr_incoming_status(pair->destination) == MR_STATUS_POSTCOPY_PAUSED)
-		mr_outgoing_recover(pair->source);
+		command(pair, MR_SOURCE_COMMAND_RECOVER, mr_outgoing_recover);
 }
 
 static bool step_somebody(struct pair *pair)
@@ -613,8 +774,7 @@ void pair_step(struct pair *pair)
 		guest_faults(pair);
 		break;
 	case 2:
-		pair->now += random_below(&pair->random, 20000000);
-		mr_outgoing_set_time(pair->source, pair->now);
+		set_time(pair, pair->now + random_below(&pair->random, 20000000));
 		break;
 	case 3:
 		operate(pair);
@@ -650,8 +810,7 @@ bool pair_settle(struct pair *pair)
 
 	for (unsigned idle = 0; idle < IDLE_MAX && !is_over(pair); idle++) {
 		pair_deliver(pair);
-		pair->now += 1000000000;
-		mr_outgoing_set_time(pair->source, pair->now);
+		set_time(pair, pair->now + 1000000000);
 		operate(pair);
 		for (unsigned actor = 0; actor < MR_SOURCE_MULTIFD + senders; actor++)
 			if (pair_step_source(pair, actor) == MR_STEP_ACTION)
@@ -775,4 +934,42 @@ enum mr_verdict pair_check(const struct pair *pair, struct build *findings)
 	mr_checker_free(checker);
 	free(session);
 	return judgement.worst;
+}
+
+/* Rules that streams of some releases break, and are taken all the same. */
+static const struct {
+	const char *rule;
+	enum mr_switch by;
+} known[] = {
+	{"CMD-012", MR_SWITCH_DISCARD_EMPTY_RANGES},
+	{"CMD-014", MR_SWITCH_DISCARD_TWICE},
+	{"RAM-020", MR_SWITCH_FLUSH_WITHOUT_MULTIFD},
+	{"MFD-015", MR_SWITCH_PACKET_SIZE_STALE},
+	{"MFD-022", MR_SWITCH_SYNC_WITH_PAGES},
+	{"MFD-023", MR_SWITCH_SYNC_WITH_PAGES},
+	{"MFD-024", MR_SWITCH_SYNC_WITH_PAGES},
+	{"MFD-025", MR_SWITCH_PACKET_LEFTOVERS},
+	{"MFD-032", MR_SWITCH_FLUSH_AT_COMPLETION_MISSING},
+};
+
+static bool is_known(const struct pair *pair, const char *line)
+{
+	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(line, known[i].rule) && mr_profile_does(&pair->profiles[0], known[i].by))
+			return true;
+	return false;
+}
+
+void expect_valid(const struct pair *pair)
+{
+	struct build findings = {0};
+	char *line, *rest;
+
+	pair_check(pair, &findings);
+	build_u8(&findings, 0);
+	for (line = strtok_r((char *)findings.bytes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+		if (!is_known(pair, line))
+			fail_msg("%s seed %llu: %s", pair->profiles[0].release, (unsigned long long)pair->setup.seed,
+				 line);
+	build_free(&findings);
 }

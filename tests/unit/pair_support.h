@@ -16,6 +16,7 @@
 #include "incoming.h"
 #include "outgoing.h"
 #include "random.h"
+#include "sim/world/watch.h"
 
 enum {
 	PAIR_PAGE = 4096,
@@ -37,10 +38,18 @@ struct pair_setup {
 	bool switches;           /* the operator asks for postcopy at some time */
 	bool strict;             /* of the destination */
 	bool pause_before_switchover, release_ram, auto_converge, quiet; /* quiet: the guest does not write */
-	unsigned cuts;      /* connections are cut so often in postcopy, at any byte */
-	const char *unlike; /* a compatibility property that only one side has on; NULL: none */
-	bool unlike_source; /* it is the source */
-	uint32_t room;      /* bytes that a connection holds before its sender has to wait; 0: any number */
+	unsigned cuts;                    /* connections are cut so often in postcopy, at any byte */
+	const char *unlike;               /* a compatibility property that only one side has on; NULL: none */
+	bool unlike_source;               /* it is the source */
+	const struct mr_choices *choices; /* of the source */
+	uint32_t unusual_choices;
+	bool refuses;     /* a return path that was cut takes nothing any more */
+	bool handlers;    /* the destination knows whose sections may come */
+	bool unassembled; /* it puts no huge pages together */
+	bool breaks;      /* every connection, at any moment: once, for good */
+	bool cancels;     /* the operator cancels at some time */
+	bool blocktime;   /* of the destination, with two vCPUs: threads 1 and 2 */
+	uint32_t room;    /* bytes that a connection holds before its sender has to wait; 0: any number */
 	uint64_t seed;
 };
 
@@ -50,19 +59,24 @@ struct pair_connection {
 	struct build forward, backward;
 	size_t forward_shown, backward_shown; /* bytes that have arrived */
 	bool forward_closed;
+	bool end_told; /* the destination's log has it */
 };
 
 struct pair {
 	struct pair_setup setup;
+	const struct mr_watch *watch; /* who looks on; NULL: nobody */
 	struct random random;
 	struct mr_outgoing *source;
 	struct mr_incoming *destination;
 	struct mr_outgoing_config source_config;
+	struct mr_incoming_config destination_config;
+	struct mr_incoming_block destination_blocks[PAIR_BLOCKS];
 	void *source_arena, *destination_arena;
 	struct mr_profile profiles[2];
-	struct mr_handlers handlers;
+	char machine[64]; /* its type, of both */
+	struct mr_handlers handlers, destination_handlers;
 	struct mr_description *description;
-	struct mr_handler_entry entries[8];
+	struct mr_handler_entry entries[8], destination_entries[8];
 	struct pair_connection connections[PAIR_CONNECTIONS];
 	unsigned connection_count;
 	struct mr_outgoing_block blocks[PAIR_BLOCKS];
@@ -70,7 +84,7 @@ struct pair {
 	uint8_t arrived[PAIR_BLOCKS][PAIR_PAGES * PAIR_PAGE]; /* the destination's */
 	bool present[PAIR_BLOCKS][PAIR_PAGES];
 	bool dirty[PAIR_BLOCKS][PAIR_PAGES]; /* logged */
-	bool logging, guest_stopped, guest_moved;
+	bool logging, guest_stopped, guest_moved, broken;
 	uint8_t *temporary[2];
 	void *method_states[4];
 	uint64_t now;
@@ -82,8 +96,12 @@ struct pair {
 	struct build text; /* every action of the source, a line each */
 };
 
+/* The text of VMDESCRIPTION. */
+struct mr_bytes pair_description(void);
 struct pair *pair_new(const struct pair_setup *setup);
 void pair_free(struct pair *pair);
+/* From now on, before the first step, somebody looks on: all functions of the watch are called. */
+void pair_watch(struct pair *pair, const struct mr_watch *watch);
 /* One step of somebody, or one event, by chance. */
 void pair_step(struct pair *pair);
 /* One step of the source's actor; what is asked is carried out. */
@@ -101,5 +119,7 @@ bool pair_differs(const struct pair *pair, uint32_t *block, uint64_t *page);
 void expect_migrated(const struct pair *pair);
 /* The worst verdict of the checker over all forward streams; `findings` gets a line for each. */
 enum mr_verdict pair_check(const struct pair *pair, struct build *findings);
+/* It has nothing to say but what the source's release is known for. */
+void expect_valid(const struct pair *pair);
 
 #endif

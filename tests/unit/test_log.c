@@ -48,6 +48,7 @@ static const struct mr_log_record small_records[] = {
 	{.kind = MR_LOG_STEP, .actor = MR_ACTOR_MAIN, .count = 412},
 	{.kind = MR_LOG_STEP, .actor = MR_ACTOR_MULTIFD + 12, .count = 1},
 	{.kind = MR_LOG_WAIT, .actor = MR_ACTOR_LISTEN},
+	{.kind = MR_LOG_SHORT, .actor = MR_ACTOR_LISTEN, .channel = 3, .bytes = 98304},
 	{.kind = MR_LOG_FAULT, .block = 1, .offset = 4096, .thread = 26462},
 	{.kind = MR_LOG_ERROR, .actor = MR_ACTOR_LISTEN, .error = 12},
 	{.kind = MR_LOG_END, .bytes = 3112669, .error = 5},
@@ -72,6 +73,7 @@ static const char small_text[] = SMALL_HEADER "{\"open\":0,\"role\":\"main\"}\n"
 					      "{\"step\":\"main\",\"count\":412}\n"
 					      "{\"step\":\"multifd12\",\"count\":1}\n"
 					      "{\"wait\":\"listen\"}\n"
+					      "{\"short\":\"listen\",\"channel\":3,\"bytes\":98304}\n"
 					      "{\"fault\":\"/rom@etc/\\u00e9\",\"offset\":4096,\"thread\":26462}\n"
 					      "{\"error\":\"listen\",\"errno\":12}\n"
 					      "{\"end\":0,\"bytes\":3112669,\"error\":5}\n"
@@ -299,7 +301,7 @@ static struct mr_log_record random_record(struct random *random, uint32_t block_
 	const unsigned actor = (unsigned)random_below(random, random_below(random, 2) ? 4 : MR_ACTOR_COUNT);
 	const uint64_t number = random_number(random);
 
-	switch (random_below(random, block_count ? 9 : 8)) {
+	switch (random_below(random, block_count ? 10 : 9)) {
 	case 0:
 		return (struct mr_log_record){.kind = MR_LOG_OPEN,
 					      .channel = channel,
@@ -321,6 +323,9 @@ static struct mr_log_record random_record(struct random *random, uint32_t block_
 	case 6:
 		return (struct mr_log_record){.kind = MR_LOG_TIME, .count = number};
 	case 7:
+		return (struct mr_log_record){
+			.kind = MR_LOG_SHORT, .actor = actor, .channel = channel, .bytes = number};
+	case 8:
 		if (vcpu_count == 0)
 			return (struct mr_log_record){.kind = MR_LOG_TIME};
 		return (struct mr_log_record){
@@ -512,7 +517,13 @@ static void test_bad_records(void **state)
 	/* breaks LOG-002 */
 	expect_record_error("", "line 2: LOG-002: expected JSON");
 	expect_record_error("[]", "LOG-002: expected a JSON object, found an array");
-	expect_record_error("{}", "LOG-002: expected open, step, wait, fault, end, error, return-end, vcpu or time");
+	expect_record_error("{}", "LOG-002: expected open, step, wait, short, fault, end, error, return-end, vcpu or "
+				  "time");
+	expect_record_error("{\"short\":\"main\",\"channel\":0}", "bytes: expected a whole number, found nothing");
+	expect_record_error("{\"short\":\"main\",\"channel\":512,\"bytes\":0}",
+			    "channel: expected 0 to 511, found 512");
+	expect_record_error("{\"short\":\"nobody\",\"channel\":0,\"bytes\":0}",
+			    "short: expected an actor, found nobody");
 	expect_record_error("{\"open\":0,\"open\":0,\"role\":\"main\"}", "LOG-002: expected JSON");
 	expect_record_error("{\"open\":0,\"role\":\"main\",\"x\":1}", "expected a known key, found x");
 	expect_record_error("{\"open\":0}", "role: expected a string, found nothing");
@@ -581,6 +592,154 @@ static void test_bad_headers(void **state)
 	expect_header_error("\"vcpus\":2", "\"vcpus\":4097", "vcpus: expected 0 to 4096, found 4097");
 	expect_header_error("\"vcpus\":2,", "", "vcpus: expected a whole number, found nothing");
 	expect_header_error("\"open_faults_max\":9,", "", "open_faults_max: expected a whole number, found nothing");
+}
+
+/* ---- Handlers ---- */
+
+static struct mr_handler_entry entries[4];
+
+static struct mr_handlers some_handlers(const struct mr_profile *profile)
+{
+	const struct mr_handler timer = {
+		.name = "timer", .instance = MR_INSTANCE_NEXT, .alias = MR_ALIAS_NONE, .version = 2, .early = true};
+	const struct mr_handler apic = {.path = "0000:00:02.0",
+					.name = "a\xe9pic",
+					.instance = MR_INSTANCE_NEXT,
+					.alias = 7,
+					.version = 3,
+					.minimum_version = 1,
+					.priority = MR_PRIORITY_APIC};
+	struct mr_handlers handlers;
+	struct mr_handler ram;
+	uint32_t gone;
+	char error[96];
+
+	mr_handlers_init(&handlers, profile, entries, 4);
+	assert_true(mr_handler_known("ram", &ram));
+	assert_int_equal(mr_handlers_register(&handlers, &ram, NULL, error), MR_NO_RULE);
+	assert_int_equal(mr_handlers_register(&handlers, &timer, &gone, error), MR_NO_RULE);
+	assert_int_equal(mr_handlers_register(&handlers, &timer, NULL, error), MR_NO_RULE);
+	assert_int_equal(mr_handlers_register(&handlers, &apic, NULL, error), MR_NO_RULE);
+	/* Neither its section id nor its instance is given again. */
+	assert_true(mr_handlers_unregister(&handlers, gone));
+	return handlers;
+}
+
+static void expect_handlers(const struct mr_handlers *found, const struct mr_handlers *expected)
+{
+	assert_int_equal(found->count, expected->count);
+	for (uint32_t i = 0; i < found->count; i++) {
+		const struct mr_handler_entry *a = &found->entries[i], *b = &expected->entries[i];
+
+		assert_string_equal(a->idstr, b->idstr);
+		assert_int_equal(a->name_at, b->name_at);
+		assert_int_equal(a->section_id, b->section_id);
+		assert_int_equal(a->instance, b->instance);
+		assert_int_equal(a->name_instance, b->name_instance);
+		assert_int_equal(a->handler.alias, b->handler.alias);
+		assert_int_equal(a->handler.version, b->handler.version);
+		assert_int_equal(a->handler.minimum_version, b->handler.minimum_version);
+		assert_int_equal(a->handler.priority, b->handler.priority);
+		assert_int_equal(a->handler.hooks, b->handler.hooks);
+		assert_int_equal(a->handler.old_style, b->handler.old_style);
+		assert_int_equal(a->handler.early, b->handler.early);
+	}
+}
+
+static void test_handlers(void **state)
+{
+	struct mr_incoming_config config = small_config();
+	const struct mr_handlers handlers = some_handlers(&config.profile);
+	struct mr_log log = {.unassembled = true}, read;
+	struct mr_log_header header;
+	char error[ERROR_SIZE] = "";
+	size_t size;
+	char *text;
+
+	(void)state;
+	config.handlers = &handlers;
+	append_small(&log);
+	round_trip(&log, &config);
+	text = log_text(&log, &config, &size);
+	write_file(text, size);
+	assert_int_equal(mr_log_read(&read, &header, path, error, sizeof(error)), 0);
+	assert_true(read.unassembled);
+	assert_ptr_equal(header.config.handlers, &header.handlers);
+	expect_handlers(header.config.handlers, &handlers);
+	mr_log_clear(&read);
+	mr_log_header_clear(&header);
+	free(text);
+	/* A list of another release would come out as another one. */
+	mr_profile_init(&config.profile, "3.0");
+	mr_profile_apply_machine(&config.profile, config.context.machine);
+	assert_null(log_text(&log, &config, &size));
+	mr_log_clear(&log);
+}
+
+#define ONE_HANDLER                                                                                                    \
+	"\"id\":1,\"path\":\"\",\"name\":\"timer\",\"instance\":0,\"alias\":0,\"version\":2,\"minimum_version\":0,"    \
+	"\"priority\":0,\"hooks\":0,\"old_style\":false,\"early\":false,\"unmigratable\":false"
+
+static void test_bad_handlers(void **state)
+{
+	static const struct {
+		const char *list, *message;
+	} rows[] = {
+		{"7", "handlers: expected an array, found a number"},
+		{"[7]", "handlers: expected objects, found a number"},
+		{"[{}]", "id: expected a whole number, found nothing"},
+		{"[{" ONE_HANDLER ",\"size\":1}]", "expected a known key, found size"},
+		{"[{" ONE_HANDLER "},{" ONE_HANDLER "}]", "handlers: expected each id once, found 1 again"},
+		{"[{\"id\":0,\"path\":\"\",\"name\":\"\",\"instance\":0,\"alias\":0,\"version\":2,\"minimum_version\":"
+		 "0,"
+		 "\"priority\":0,\"hooks\":0,\"old_style\":false,\"early\":false,\"unmigratable\":false}]",
+		 "handlers: a handler's name: expected 1 to 255 bytes with its path"},
+		{"[{\"id\":0,\"path\":\"\",\"name\":\"a\",\"instance\":0,\"alias\":0,\"version\":2,\"minimum_version\":"
+		 "0,"
+		 "\"priority\":8,\"hooks\":0,\"old_style\":false,\"early\":false,\"unmigratable\":false}]",
+		 "priority: expected 0 to 7, found 8"},
+	};
+	char replacement[1024];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		snprintf(replacement, sizeof(replacement), "\"handlers\":%s,\"blocks\":[", rows[i].list);
+		expect_header_error("\"blocks\":[", replacement, rows[i].message);
+	}
+	expect_header_error("\"blocks\":[", "\"unassembled\":1,\"blocks\":[",
+			    "unassembled: expected true or false, found a number");
+}
+
+/* ---- What an actor goes on from at once ---- */
+
+static void test_overtaken(void **state)
+{
+	static const struct mr_log_record given[] = {
+		{.kind = MR_LOG_STEP, .actor = MR_ACTOR_MAIN, .count = 2},
+		{.kind = MR_LOG_SHORT, .actor = MR_ACTOR_MAIN, .bytes = 10},
+		{.kind = MR_LOG_SHORT, .actor = MR_ACTOR_MAIN, .bytes = 20},
+		{.kind = MR_LOG_STEP, .actor = MR_ACTOR_MAIN, .count = 3},
+		{.kind = MR_LOG_SHORT, .actor = MR_ACTOR_MAIN, .bytes = 30},
+		{.kind = MR_LOG_STEP, .actor = MR_ACTOR_LISTEN, .count = 1},
+		{.kind = MR_LOG_STEP, .actor = MR_ACTOR_MAIN, .count = 1},
+		{.kind = MR_LOG_SHORT, .actor = MR_ACTOR_MAIN, .bytes = 40},
+		{.kind = MR_LOG_WAIT, .actor = MR_ACTOR_MAIN},
+		{.kind = MR_LOG_SHORT, .actor = MR_ACTOR_MAIN, .bytes = 50},
+		{.kind = MR_LOG_TIME, .count = 1},
+		{.kind = MR_LOG_STEP, .actor = MR_ACTOR_MAIN, .count = 1},
+	};
+	static const enum mr_log_kind kinds[] = {MR_LOG_STEP, MR_LOG_SHORT, MR_LOG_STEP, MR_LOG_STEP,
+						 MR_LOG_WAIT, MR_LOG_SHORT, MR_LOG_TIME, MR_LOG_STEP};
+	struct mr_log log = {0};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(given) / sizeof(given[0]); i++)
+		assert_int_equal(mr_log_append(&log, &given[i]), 0);
+	assert_int_equal(log.count, sizeof(kinds) / sizeof(kinds[0]));
+	for (size_t i = 0; i < log.count; i++)
+		assert_int_equal(log.records[i].kind, kinds[i]);
+	assert_int_equal(log.records[0].count, 5);
+	mr_log_clear(&log);
 }
 
 /* A machine that counts nothing has no vCPUs to tell of. */
@@ -693,6 +852,9 @@ int main(void)
 		cmocka_unit_test(test_changed_bytes),
 		cmocka_unit_test(test_no_file),
 		cmocka_unit_test(test_vcpu_without_vcpus),
+		cmocka_unit_test(test_handlers),
+		cmocka_unit_test(test_bad_handlers),
+		cmocka_unit_test(test_overtaken),
 	};
 
 	return cmocka_run_group_tests(tests, make_file, remove_file);

@@ -4,44 +4,6 @@
 
 #include <stdio.h>
 
-/* Rules that streams of some releases break, and are taken all the same. */
-static const struct {
-	const char *rule;
-	enum mr_switch by;
-} known[] = {
-	{"CMD-012", MR_SWITCH_DISCARD_EMPTY_RANGES},
-	{"CMD-014", MR_SWITCH_DISCARD_TWICE},
-	{"RAM-020", MR_SWITCH_FLUSH_WITHOUT_MULTIFD},
-	{"MFD-015", MR_SWITCH_PACKET_SIZE_STALE},
-	{"MFD-022", MR_SWITCH_SYNC_WITH_PAGES},
-	{"MFD-023", MR_SWITCH_SYNC_WITH_PAGES},
-	{"MFD-024", MR_SWITCH_SYNC_WITH_PAGES},
-	{"MFD-025", MR_SWITCH_PACKET_LEFTOVERS},
-	{"MFD-032", MR_SWITCH_FLUSH_AT_COMPLETION_MISSING},
-};
-
-static bool is_known(const struct pair *pair, const char *line)
-{
-	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++)
-		if (strstr(line, known[i].rule) && mr_profile_does(&pair->profiles[0], known[i].by))
-			return true;
-	return false;
-}
-
-/* The checker has nothing to say of the streams but what the release is known for. */
-static void expect_valid(const struct pair *pair)
-{
-	struct build findings = {0};
-	char *line, *rest;
-
-	pair_check(pair, &findings);
-	build_u8(&findings, 0);
-	for (line = strtok_r((char *)findings.bytes, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-		if (!is_known(pair, line))
-			fail_msg("%s seed %llu: %s", pair->setup.source, (unsigned long long)pair->setup.seed, line);
-	build_free(&findings);
-}
-
 static void migrate(const struct pair_setup *setup)
 {
 	struct pair *pair = pair_new(setup);

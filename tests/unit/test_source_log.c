@@ -23,21 +23,60 @@ enum { RANDOM_LOGS = 300, RANDOM_RECORDS = 60, ERROR_SIZE = 512, LINE_LIMIT = 64
 /* ---- A small log ---- */
 
 static const struct mr_outgoing_block blocks[] = {
-	{.name = "mem", .used_length = 16 << 20},
-	{.name = "/rom@etc/\xe9\xc3\x7f \"a\"", .used_length = 4096},
+	{.name = "mem", .used_length = 16 << 20, .address = (uint64_t)4 << 30},
+	{.name = "/rom@etc/\xe9\xc3\x7f \"a\"", .used_length = 4096, .cache_offset = 16 << 20, .ignored = true},
 };
 
-static const struct mr_outgoing_config config = {
-	.profile = {.release = "7.2"},
-	.machine = "pc-i440fx-7.2",
-	.blocks = blocks,
-	.block_count = 2,
-};
+static struct mr_outgoing_config config;
+static struct mr_handlers handlers;
+static struct mr_handler_entry entries[2];
+
+static int set_up(void **state)
+{
+	const struct mr_handler timer = {.name = "timer", .alias = MR_ALIAS_NONE, .version = 2};
+	char error[96];
+
+	config = (struct mr_outgoing_config){
+		.capabilities = MR_CAPABILITY_POSTCOPY_RAM | MR_CAPABILITY_MULTIFD,
+		.release_ram = true,
+		.machine = "pc-i440fx-7.2",
+		.uuid = {1, 2},
+		.target_page_size = 4096,
+		.blocks = blocks,
+		.block_count = 2,
+		.handlers = &handlers,
+		.max_bandwidth = UINT64_MAX,
+		.downtime_limit = 5,
+		.multifd_channels = 3,
+		.method = mr_multifd_method_by_name("zlib"),
+		.method_level = INT32_MIN,
+		.zero_detection = MR_ZERO_LEGACY,
+		.package_max = 1 << 20,
+	};
+	mr_profile_init(&config.profile, "7.2.22");
+	mr_profile_apply_machine(&config.profile, config.machine);
+	mr_handlers_init(&handlers, &config.profile, entries, 2);
+	if (mr_handlers_register(&handlers, &timer, NULL, error) != MR_NO_RULE)
+		return -1;
+	return make_file(state);
+}
 
 #define HEADER                                                                                                         \
-	"{\"source-log\":1,\"source\":\"7.2\",\"machine\":\"pc-i440fx-7.2\",\"blocks\":["                              \
-	"{\"name\":\"mem\",\"used_length\":16777216},"                                                                 \
-	"{\"name\":\"/rom@etc/\\u00e9\\u00c3\\u007f \\\"a\\\"\",\"used_length\":4096}]}\n"
+	"{\"source-log\":1,\"numbered\":false,\"source\":\"7.2\",\"machine\":\"pc-i440fx-7.2\","                       \
+	"\"capabilities\":[\"postcopy-ram\",\"multifd\"],\"pause_before_switchover\":false,\"release_ram\":true,"      \
+	"\"auto_converge\":false,\"guest_stopped\":false,\"unplug_first\":false,\"uuid_known\":false,"                 \
+	"\"uuid\":\"01020000000000000000000000000000\",\"target_page_size\":4096,\"minimum_page_bits\":0,"             \
+	"\"host_page_size\":0,\"max_bandwidth\":" NUMBER_LIMIT ",\"max_postcopy_bandwidth\":0,"                        \
+	"\"switchover_bandwidth\":0,\"downtime_limit\":5,\"xbzrle_cache_size\":0,\"clear_bitmap_shift\":0,"            \
+	"\"multifd_channels\":3,\"multifd_method\":\"zlib\",\"method_level\":1,\"zero_detection\":\"legacy\","         \
+	"\"throttle_initial\":0,\"throttle_increment\":0,\"throttle_maximum\":0,\"throttle_trigger\":0,"               \
+	"\"connections_max\":0,\"package_max\":1048576,\"handlers\":[{\"id\":0,\"path\":\"\",\"name\":\"timer\","      \
+	"\"instance\":0,\"alias\":4294967295,\"version\":2,\"minimum_version\":0,\"priority\":0,\"hooks\":4456448,"    \
+	"\"old_style\":false,\"early\":false,\"unmigratable\":false}],\"blocks\":["                                    \
+	"{\"name\":\"mem\",\"used_length\":16777216,\"page_size\":0,\"address\":4294967296,\"cache_offset\":0,"        \
+	"\"ignored\":false},"                                                                                          \
+	"{\"name\":\"/rom@etc/\\u00e9\\u00c3\\u007f \\\"a\\\"\",\"used_length\":4096,\"page_size\":0,\"address\":0,"   \
+	"\"cache_offset\":16777216,\"ignored\":true}]}\n"
 
 static const struct mr_source_log_record records[] = {
 	{.kind = MR_SOURCE_LOG_DIRTY, .block = 0, .start = 1 << 20, .length = 2 << 20},
@@ -53,6 +92,8 @@ static const struct mr_source_log_record records[] = {
 	{.kind = MR_SOURCE_LOG_TIME, .count = 100000000},
 	{.kind = MR_SOURCE_LOG_GUEST, .runs = false},
 	{.kind = MR_SOURCE_LOG_GUEST, .runs = true},
+	{.kind = MR_SOURCE_LOG_UNCHANGED, .block = 0, .start = 4096, .length = 8192},
+	{.kind = MR_SOURCE_LOG_UNSENT, .block = 1, .start = 0, .length = 4096},
 };
 
 enum { RECORDS = sizeof(records) / sizeof(records[0]) };
@@ -70,7 +111,9 @@ static const char text[] = HEADER
 	"{\"command\":\"recover\"}\n"
 	"{\"time\":100000000}\n"
 	"{\"guest-runs\":false}\n"
-	"{\"guest-runs\":true}\n";
+	"{\"guest-runs\":true}\n"
+	"{\"unchanged\":\"mem\",\"start\":4096,\"length\":8192}\n"
+	"{\"unsent\":\"/rom@etc/\\u00e9\\u00c3\\u007f \\\"a\\\"\",\"start\":0,\"length\":4096}\n";
 
 /* ---- Writing and reading ---- */
 
@@ -118,12 +161,43 @@ static void expect_log(const struct mr_source_log *found, const struct mr_source
 		expect_record(&found->records[i], &expected->records[i]);
 }
 
+static void expect_config(const struct mr_outgoing_config *found)
+{
+	assert_string_equal(found->profile.release, config.profile.release);
+	assert_memory_equal(found->profile.on, config.profile.on, sizeof(config.profile.on));
+	assert_int_equal(found->capabilities, config.capabilities);
+	assert_string_equal(found->machine, config.machine);
+	assert_true(found->release_ram);
+	assert_memory_equal(found->uuid, config.uuid, sizeof(config.uuid));
+	assert_int_equal(found->max_bandwidth, config.max_bandwidth);
+	assert_int_equal(found->downtime_limit, config.downtime_limit);
+	assert_int_equal(found->multifd_channels, config.multifd_channels);
+	assert_ptr_equal(found->method, config.method);
+	assert_int_equal(found->method_level, config.method->level_default);
+	assert_int_equal(found->zero_detection, config.zero_detection);
+	assert_int_equal(found->package_max, config.package_max);
+	assert_int_equal(found->handlers->count, 1);
+	assert_string_equal(found->handlers->entries[0].idstr, "timer");
+	assert_int_equal(found->block_count, config.block_count);
+	for (uint32_t i = 0; i < found->block_count; i++) {
+		assert_string_equal(found->blocks[i].name, blocks[i].name);
+		assert_int_equal(found->blocks[i].used_length, blocks[i].used_length);
+		assert_int_equal(found->blocks[i].address, blocks[i].address);
+		assert_int_equal(found->blocks[i].cache_offset, blocks[i].cache_offset);
+		assert_int_equal(found->blocks[i].ignored, blocks[i].ignored);
+	}
+}
+
 static void read_back(struct mr_source_log *log)
 {
+	struct mr_source_log_header header;
 	char error[ERROR_SIZE] = "";
 
-	if (mr_source_log_read(log, &config, path, error, sizeof(error)) < 0)
+	if (mr_source_log_read(log, &header, path, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
+	expect_config(&header.config);
+	mr_source_log_header_clear(&header);
+	assert_null(header.blocks);
 }
 
 static void small_log(void **state)
@@ -194,6 +268,12 @@ static void random_record(struct random *random, struct mr_source_log_record *re
 		return;
 	case MR_SOURCE_LOG_GUEST:
 		record->runs = number & 1;
+		return;
+	case MR_SOURCE_LOG_UNCHANGED:
+	case MR_SOURCE_LOG_UNSENT:
+		record->block = (uint32_t)random_below(random, 2);
+		record->start = number;
+		record->length = random_next(random) >> 2;
 		return;
 	default:
 		record->count = number;
@@ -281,10 +361,11 @@ static void counts_at_the_limit(void **state)
 static void refused(const char *bytes, size_t length, uint64_t line, const char *reason)
 {
 	struct mr_source_log log = {.count = 77};
+	struct mr_source_log_header header;
 	char error[ERROR_SIZE] = "", expected[ERROR_SIZE];
 
 	write_file(bytes, length);
-	assert_int_equal(mr_source_log_read(&log, &config, path, error, sizeof(error)), -1);
+	assert_int_equal(mr_source_log_read(&log, &header, path, error, sizeof(error)), -1);
 	snprintf(expected, sizeof(expected), "%s: line %" PRIu64 ": %s", path, line, reason);
 	assert_string_equal(error, expected);
 	assert_int_equal(log.count, 0);
@@ -307,10 +388,11 @@ static void bad_lines(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof(objects) / sizeof(objects[0]); i++)
 		refused_record(objects[i], "expected a JSON object, found another text");
-	refused_record("{}",
-		       "expected step, wait, choose, dirty, arrive, broken, command, time or guest-runs, found none");
+	refused_record("{}", "expected step, wait, choose, dirty, arrive, broken, command, time, guest-runs, unsent or "
+			     "unchanged, found none");
 	refused_record("{\"steps\":\"migration\",\"count\":1}",
-		       "expected step, wait, choose, dirty, arrive, broken, command, time or guest-runs, found none");
+		       "expected step, wait, choose, dirty, arrive, broken, command, time, guest-runs, unsent or "
+		       "unchanged, found none");
 }
 
 /* A key that is missing, and one too many, in each kind. */
@@ -328,6 +410,8 @@ static void bad_keys(void **state)
 		{"{\"command\":\"cancel\",\"x\":1}", "command: expected 1 keys, found 2"},
 		{"{\"time\":0,\"x\":1}", "time: expected 1 keys, found 2"},
 		{"{\"guest-runs\":true,\"x\":1}", "guest-runs: expected 1 keys, found 2"},
+		{"{\"unchanged\":\"mem\",\"start\":0}", "unchanged: expected 3 keys, found 2"},
+		{"{\"unsent\":\"mem\",\"start\":0,\"length\":1,\"x\":1}", "unsent: expected 3 keys, found 4"},
 		{"{\"step\":\"migration\",\"time\":1}",
 		 "count: expected a number up to " NUMBER_LIMIT ", found something else"},
 	};
@@ -371,6 +455,9 @@ static void bad_values(void **state)
 		{"{\"command\":0}", "command", "expected a command, found "},
 		{"{\"time\":-1}", "time", number},
 		{"{\"guest-runs\":0}", "guest-runs", flag},
+		{"{\"unchanged\":true,\"start\":0,\"length\":1}", "unchanged", "expected a block, found "},
+		{"{\"unsent\":\"men\",\"start\":0,\"length\":1}", "unsent", "expected a block, found men"},
+		{"{\"unsent\":\"mem\",\"start\":0,\"length\":-1}", "length", number},
 	};
 
 	(void)state;
@@ -382,41 +469,83 @@ static void bad_values(void **state)
 	}
 }
 
-/* Another source's log. */
+static void refused_header(const char *from, const char *to, const char *reason)
+{
+	const char *at = strstr(HEADER, from);
+	char bytes[sizeof(HEADER) + 256];
+
+	assert_non_null(at);
+	snprintf(bytes, sizeof(bytes), "%.*s%s%s", (int)(at - HEADER), HEADER, to, at + strlen(from));
+	refused(bytes, strlen(bytes), 1, reason);
+}
+
 static void bad_headers(void **state)
 {
-	static const char other[] = "header: expected the recording's source and blocks, found others";
-	static const char no_number[] = "expected a number up to " NUMBER_LIMIT ", found something else";
-	static const struct {
-		const char *from, *to;
-	} rows[] = {
-		{"\"source-log\":1", "\"source-log\":0"},
-		{"\"source\":\"7.2\"", "\"source\":\"8.2\""},
-		{"\"source\":\"7.2\"", "\"source\":7"},
-		{"\"machine\":\"pc-i440fx-7.2\"", "\"machine\":\"pc-q35-7.2\""},
-		{"\"name\":\"mem\"", "\"name\":\"men\""},
-		{"\"used_length\":4096}", "\"used_length\":4097}"},
-		{"\"used_length\":4096}", "\"used_length\":4096},{\"name\":\"x\",\"used_length\":1}"},
-		{"\"blocks\":[", "\"blockz\":["},
-	};
-	char bytes[2048], reason[256];
+	(void)state;
+	refused_header("\"source-log\":1", "\"source-log\":0", "source-log: expected 1 to 1, found 0");
+	refused_header("\"source-log\":1,", "", "source-log: expected a whole number, found nothing");
+	refused_header("\"numbered\":false,", "", "numbered: expected true or false, found nothing");
+	refused_header("\"source\":\"7.2\"", "\"source\":7", "source: expected a string, found a number");
+	refused_header("\"source\":\"7.2\"", "\"source\":\"1.2\"",
+		       "source: expected a QEMU release from 2.5 to 11.1, found 1.2");
+	refused_header("\"multifd\"]", "\"x\"]", "capabilities[1]: expected a capability, found x");
+	refused_header("\"release_ram\":true", "\"release_ram\":1",
+		       "release_ram: expected true or false, found a number");
+	refused_header("\"uuid\":\"01", "\"uuid\":\"0", "uuid: expected 32 digits or none, found 31");
+	refused_header("\"max_bandwidth\":", "\"max_bandwidth\":-",
+		       "max_bandwidth: expected 0 to " NUMBER_LIMIT ", found -" NUMBER_LIMIT);
+	refused_header("\"multifd_method\":\"zlib\"", "\"multifd_method\":\"lz4\"",
+		       "multifd_method: expected a method or nothing, found lz4");
+	refused_header("\"zero_detection\":\"legacy\"", "\"zero_detection\":\"all\"",
+		       "zero_detection: expected none, legacy, multifd or nothing, found all");
+	refused_header("\"package_max\":1048576", "\"package_max\":\"\"",
+		       "package_max: expected a whole number, found a string");
+	refused_header("\"priority\":0", "\"priority\":99", "priority: expected 0 to 7, found 99");
+	refused_header("\"blocks\":[", "\"blocks\":[7,", "blocks: expected objects, found a number");
+	refused_header("\"blocks\":[", "\"x\":1,\"blocks\":[", "expected a known key, found x");
+	refused_header("\"name\":\"mem\"", "\"name\":\"\"", "name: expected 1 to 255 bytes, found none");
+	refused_header("\"cache_offset\":16777216", "\"cache_offset\":null",
+		       "cache_offset: expected a whole number, found null");
+	refused_header("\"ignored\":true}]",
+		       "\"ignored\":true},{\"name\":\"mem\",\"used_length\":0,\"page_size\":0,"
+		       "\"address\":0,\"cache_offset\":0,\"ignored\":false}]",
+		       "blocks: expected each name once, found one again at index 2");
+	refused("{\"source-log\":1,\"blocks\":[]}\n", strlen("{\"source-log\":1,\"blocks\":[]}\n"), 1,
+		"numbered: expected true or false, found nothing");
+}
+
+/* What a log could not say is not written. */
+static void not_told(void **state)
+{
+	const struct mr_outgoing_config whole = config;
+	const struct mr_outgoing_block far = {.name = "mem", .used_length = 4096, .address = UINT64_MAX};
+	struct mr_source_log log = {0};
+	char *text_of = NULL;
+	size_t size;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		const char *at = strstr(HEADER, rows[i].from);
+	for (unsigned i = 0; i < 5; i++) {
+		FILE *out = open_memstream(&text_of, &size);
 
-		assert_non_null(at);
-		snprintf(bytes, sizeof(bytes), "%.*s%s%s", (int)(at - HEADER), HEADER, rows[i].to,
-			 at + strlen(rows[i].from));
-		refused(bytes, strlen(bytes), 1, other);
+		assert_non_null(out);
+		config = whole;
+		if (i == 0)
+			config.profile.on[0] = !config.profile.on[0];
+		if (i == 1)
+			config.handlers = NULL;
+		if (i == 2)
+			config.capabilities |= UINT32_C(1) << 31;
+		if (i == 3) {
+			config.blocks = &far;
+			config.block_count = 1;
+		}
+		if (i == 4)
+			mr_profile_init(&config.profile, "3.0");
+		assert_int_equal(mr_source_log_write(&log, &config, out), -1);
+		fclose(out);
+		free(text_of);
 	}
-	snprintf(bytes, sizeof(bytes), "{\"source-log\":2}\n");
-	refused(bytes, strlen(bytes), 1, "source-log: expected a number up to 1, found something else");
-	snprintf(bytes, sizeof(bytes),
-		 "{\"source-log\":1,\"source\":\"7.2\",\"machine\":\"pc-i440fx-7.2\",\"blocks\":[{\"name\":\"mem\"},1]}"
-		 "\n");
-	snprintf(reason, sizeof(reason), "used_length: %s", no_number);
-	refused(bytes, strlen(bytes), 1, reason);
+	config = whole;
 }
 
 /* ---- Lines that do not end ---- */
@@ -473,6 +602,7 @@ static void prefixes(void **state)
 
 	(void)state;
 	for (size_t length = 0; length < sizeof(text); length++) {
+		struct mr_source_log_header header;
 		struct mr_source_log log;
 		char error[ERROR_SIZE] = "", expected[ERROR_SIZE];
 
@@ -483,7 +613,7 @@ static void prefixes(void **state)
 			line++;
 			continue;
 		}
-		assert_int_equal(mr_source_log_read(&log, &config, path, error, sizeof(error)), -1);
+		assert_int_equal(mr_source_log_read(&log, &header, path, error, sizeof(error)), -1);
 		snprintf(expected, sizeof(expected), "%s: line %" PRIu64 ": expected a newline", path, line);
 		assert_memory_equal(error, expected, strlen(expected));
 	}
@@ -492,10 +622,11 @@ static void prefixes(void **state)
 static void no_file(void **state)
 {
 	struct mr_source_log log = {.count = 1};
+	struct mr_source_log_header header;
 	char error[ERROR_SIZE] = "";
 
 	(void)state;
-	assert_int_equal(mr_source_log_read(&log, &config, "/nowhere/log", error, sizeof(error)), -1);
+	assert_int_equal(mr_source_log_read(&log, &header, "/nowhere/log", error, sizeof(error)), -1);
 	assert_non_null(strstr(error, "/nowhere/log"));
 	assert_int_equal(log.count, 0);
 }
@@ -545,7 +676,8 @@ int main(void)
 		cmocka_unit_test(bad_keys),   cmocka_unit_test(bad_values),          cmocka_unit_test(bad_headers),
 		cmocka_unit_test(no_newline), cmocka_unit_test(long_lines),          cmocka_unit_test(prefixes),
 		cmocka_unit_test(no_file),    cmocka_unit_test(cannot_be_written),   cmocka_unit_test(names),
+		cmocka_unit_test(not_told),
 	};
 
-	return cmocka_run_group_tests(tests, make_file, remove_file);
+	return cmocka_run_group_tests(tests, set_up, remove_file);
 }

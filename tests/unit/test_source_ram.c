@@ -786,6 +786,36 @@ static void multifd_waits(void **state)
 	lone_free(lone);
 }
 
+static bool is_second_page(void *argument, unsigned actor, uint32_t block, uint64_t offset)
+{
+	(void)argument;
+	(void)actor;
+	return block == 0 && offset == LONE_PAGE;
+}
+
+/* Who knows which pages are zero is asked, and no byte is looked at for that: none of these is zero, but one is told
+ * so. */
+static void zero_by_word(void **state)
+{
+	struct lone *lone = lone_new("11.1");
+
+	(void)state;
+	lone->config.is_zero = is_second_page;
+	begin(lone);
+	memset(lone->memory[1], 0, LONE_PAGE);
+	lone_until(lone, ".");
+	expect_words(lone, "part#1 page:mem:0 zero:1 page:2 page:3 page:vga:0 page:1 eos .");
+	assert_int_equal(lone_statistics(lone).duplicate, 1);
+	lone_free(lone);
+	lone = lone_multifd("11.1", "pc");
+	lone->config.is_zero = is_second_page;
+	begin(lone);
+	lone_run(lone);
+	assert_true(lone_has_said(lone, "m0:mem:0,3,2/1"));
+	assert_true(lone_has_said(lone, "m1:vga:0,1"));
+	lone_free(lone);
+}
+
 /* Channels can be chosen; one that there is not counts as the canonical one. */
 static void multifd_choices(void **state)
 {
@@ -1108,6 +1138,7 @@ int main(void)
 		cmocka_unit_test(flush_by_machine),
 		cmocka_unit_test(multifd_pages),
 		cmocka_unit_test(multifd_waits),
+		cmocka_unit_test(zero_by_word),
 		cmocka_unit_test(multifd_choices),
 		cmocka_unit_test(multifd_postcopy),
 		cmocka_unit_test(multifd_postcopy_by_machine),

@@ -1,0 +1,56 @@
+/*
+ * writer.h: a migration that is looked on becomes a recording: its streams, the logs of both ends, what the destination
+ * did, when bytes arrived, the source's memory, and a manifest.
+ *
+ *     mr_writer_open(&writer, "out", error, sizeof(error));
+ *     ... let the migration run, with mr_writer_watch(writer) looking on ...
+ *     status = mr_writer_finish(writer, &end, error, sizeof(error));
+ *     mr_writer_free(writer);
+ *
+ * Streams are written as they come. The manifest comes last: without it a directory is no recording. The same run gives
+ * the same bytes in each file.
+ */
+#ifndef MR_RECORD_WRITER_H
+#define MR_RECORD_WRITER_H
+
+#include "sim/world/watch.h"
+
+enum { MR_WRITER_MEMORY_MAX_GIB = 4 }; /* a larger block is not written as source.ram */
+
+struct mr_writer;
+
+/*
+ * A new recording in a directory, which is made, or is there and empty. Returns 0, or -1 with one line in `error`.
+ */
+int mr_writer_open(struct mr_writer **result, const char *directory, char *error, size_t error_size);
+/* Who looks on. The watch lives as long as the writer. */
+const struct mr_watch *mr_writer_watch(struct mr_writer *writer);
+/* Something could not be written: what follows is in vain, and mr_writer_finish() says why. */
+bool mr_writer_failed(const struct mr_writer *writer);
+
+/* What is known of a run at its end. The pointers are the caller's. */
+struct mr_writer_end {
+	const char *producer;                    /* "migref sim 1.0" */
+	const struct mr_outgoing_config *source; /* as the machines were set up */
+	const struct mr_incoming_config *destination;
+	const struct mr_outgoing_statistics *statistics; /* of the source */
+	struct mr_bytes description;                     /* text of the source's devices; empty: none */
+	uint32_t vcpus;                                  /* 0: not told */
+	bool timed;                                      /* the next three are known */
+	uint64_t total_time, setup_time, downtime;       /* ns, of the source's figures */
+	const char *scenario;                            /* text of what was run; NULL: none */
+	uint64_t seed;                                   /* with a scenario */
+	/* The target page of a block as it was when the source's guest stopped; NULL: nobody knows. */
+	void *argument;
+	void (*page)(void *argument, uint32_t block, uint64_t page, uint8_t *out);
+};
+
+/*
+ * Writes all that is left, the manifest last. The destination that was looked on must still be there. Returns 0, or -1
+ * with one line in `error`; the directory has no manifest then.
+ */
+int mr_writer_finish(struct mr_writer *writer, const struct mr_writer_end *end, char *error, size_t error_size);
+/* NULL is allowed. What was written stays. */
+void mr_writer_free(struct mr_writer *writer);
+
+#endif
