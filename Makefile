@@ -4,6 +4,7 @@
 #   make demo           the main job on real recordings
 #   make check          every test in every variant, and a short run of each fuzz target
 #   make unit           only the unit tests, in the variant at hand
+#   make swarm          10,000 simulated migrations, each drawn from a seed of its own
 #   make bench          the benchmarks; bench-instructions counts instructions for each decoder, and compares
 #   make fuzz           the fuzz targets; fuzz-brief runs each for FUZZ_SECONDS, fuzz-afl-brief with AFL++
 #   make coverage       how much of ref/ the tests reach
@@ -52,7 +53,7 @@ world_flags = $(base_flags) -D_GNU_SOURCE
 # Asked only inside recipes, since pkg-config may not be there before the packages step has run.
 pkg = $(shell pkg-config $(1))
 ref_packages := jansson zlib libzstd
-world_packages := $(ref_packages) libcrypto liblzma
+world_packages := $(ref_packages) libcrypto liblzma inih
 ref_pkg_cflags = $(eval ref_pkg_cflags := $(call pkg,--cflags $(ref_packages)))$(ref_pkg_cflags)
 ref_pkg_libs = $(eval ref_pkg_libs := $(call pkg,--libs $(ref_packages)))$(ref_pkg_libs)
 pkg_cflags = $(eval pkg_cflags := $(call pkg,--cflags $(world_packages)))$(pkg_cflags)
@@ -213,6 +214,16 @@ check-built: all tests
 	+@$(submake) fuzz
 	@$(test_environment) FUZZ_SECONDS=$(CHECK_FUZZ_SECONDS) tests/run.sh $(check_words)
 
+# ---- simulation
+
+.PHONY: swarm
+SWARM_SEEDS = 1..10000
+
+# A line for each seed is kept; what fails and the sums are shown.
+swarm: all
+	@status=0; $(program) sim --seeds $(SWARM_SEEDS) --failures '$(OUT)/swarm' >'$(OUT)/swarm.txt' || status=$$?; \
+		sed -n '/^  [A-Za-z]/p; /^[0-9]* runs/,$$p' '$(OUT)/swarm.txt'; exit $$status
+
 # ---- benchmarks
 
 $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(world) $(library)
@@ -324,7 +335,7 @@ inline_tables = /^ *\# *include "[^"]*\.def"/ { split($$0, part, "\""); table = 
 
 install: all
 	install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LIBDIR)/pkgconfig' '$(DESTDIR)$(INCLUDEDIR)/migref' \
-		'$(DESTDIR)$(MANDIR)/man1'
+		'$(DESTDIR)$(MANDIR)/man1' '$(DESTDIR)$(MANDIR)/man5'
 	install -m 755 $(program) '$(DESTDIR)$(BINDIR)/migref'
 	install -m 644 $(library) $(shared) '$(DESTDIR)$(LIBDIR)'
 	ln -sf $(notdir $(shared)) '$(DESTDIR)$(LIBDIR)/libmigref.so'
@@ -332,6 +343,7 @@ install: all
 		target='$(DESTDIR)$(INCLUDEDIR)'/$$header; \
 		awk '$(inline_tables)' ref/$${header##*/} >"$$target"; chmod 644 "$$target"; done
 	install -m 644 docs/migref.1 '$(DESTDIR)$(MANDIR)/man1'
+	install -m 644 docs/migref-scenario.5 '$(DESTDIR)$(MANDIR)/man5'
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' -e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' \
 		-e 's|@VERSION@|$(VERSION)|' -e 's|@PACKAGES@|$(ref_packages)|' migref.pc.in \
 		>'$(DESTDIR)$(LIBDIR)/pkgconfig/migref.pc'

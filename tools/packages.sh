@@ -6,8 +6,8 @@
 
 set -eu
 
-build='gcc libc6-dev make pkg-config|pkgconf zlib1g-dev libzstd-dev libjansson-dev libssl-dev liblzma-dev libbz2-dev zstd'
-check='clang clang-tidy libclang-rt-dev|libclang-rt-*-dev libcmocka-dev valgrind faketime jq'
+build='gcc libc6-dev make pkg-config|pkgconf zlib1g-dev libzstd-dev libjansson-dev libssl-dev liblzma-dev libbz2-dev libinih-dev zstd'
+check='clang clang-tidy libclang-rt-dev|libclang-rt-*-dev libcmocka-dev valgrind faketime jq parallel'
 
 case ${1:-build} in
 build) wanted=$build ;;
