@@ -16,6 +16,7 @@ static const struct command commands[] = {
 	{"extract", "write each RAM block's final content to a file", command_extract},
 	{"replay", "hold a recording against the reference: bytes, actions, return path, memory", command_replay},
 	{"describe", "print, save or compare the layout of device sections", command_describe},
+	{"sim", "simulate a migration from a scenario and a seed, or a swarm of them", command_sim},
 	{"report", "write one HTML page about a recorded migration", command_report},
 };
 
