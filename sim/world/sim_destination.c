@@ -141,8 +141,6 @@ static void finish(struct mr_sim *sim)
 
 static void see_record(struct mr_sim *sim, const struct mr_action_page *page)
 {
-	if (page->ram_channel == 1)
-		mr_sim_saw(sim, MR_SOMETIMES_URGENT);
 	if (page->flags & MR_RAM_FLAG_XBZRLE)
 		mr_sim_saw(sim, MR_SOMETIMES_XBZRLE);
 }
@@ -190,6 +188,8 @@ static int place(struct mr_sim *sim, const struct mr_action *action)
 {
 	const int refusal = mr_sim_refusal(sim, MR_FAULT_PLACE);
 
+	if (action->placed.ram_channel == 1)
+		mr_sim_saw(sim, MR_SOMETIMES_URGENT);
 	return refusal ? refusal : mr_sim_place(sim, &action->placed);
 }
 

@@ -1,7 +1,7 @@
 /* sim_faults.c: what goes wrong, and what the operator does about it. */
 #include "sim/world/sim_state.h"
 
-enum { OPERATOR_GRAIN = 1000000 };
+enum { OPERATOR_GRAIN = 1000000, PATIENCE = 8 /* recoveries, before the operator waits until all is well again */ };
 
 /* ---- Plans ---- */
 
@@ -288,6 +288,12 @@ static bool are_both_paused(const struct mr_sim *sim)
 	       mr_incoming_status(sim->destination) == MR_STATUS_POSTCOPY_PAUSED;
 }
 
+static bool may_recover(const struct mr_sim *sim)
+{
+	return sim->healed ||
+	       (sim->scenario->migration.recover_after != UINT64_MAX && sim->result.recoveries < PATIENCE);
+}
+
 void mr_sim_look_after(struct mr_sim *sim)
 {
 	const struct mr_scenario_migration *migration = &sim->scenario->migration;
@@ -298,7 +304,7 @@ void mr_sim_look_after(struct mr_sim *sim)
 		if (!sim->switch_asked && mr_outgoing_status(sim->source) <= MR_SOURCE_STATUS_ACTIVE)
 			mr_sim_at(sim, sim->now + OPERATOR_GRAIN, MOMENT_OPERATOR, OPERATOR_LOOKS, 0);
 	}
-	if (!sim->recover_due && are_both_paused(sim) && (migration->recover_after != UINT64_MAX || sim->healed)) {
+	if (!sim->recover_due && are_both_paused(sim) && may_recover(sim)) {
 		sim->recover_due = true;
 		mr_sim_at(sim, sim->now + (sim->healed ? OPERATOR_GRAIN : migration->recover_after), MOMENT_OPERATOR,
 			  OPERATOR_RECOVERS, 0);

@@ -72,7 +72,7 @@ alter "pages that were not dirtied" 1 'machine: ' '/"dirty"/d'
 alter "a section that ends early" 1 'source  ch0.fwd +main +DIFFERS' '0,/"choose":"section-ends","answer":0/s/"answer":0/"answer":1/'
 alter "an actor without work" 1 'DOES NOT FIT  record [0-9]+: ' '2i {"step":"return","count":1}'
 alter "a command that is refused" 1 'DOES NOT FIT  record [0-9]+: recover is refused' '2i {"command":"recover"}'
-alter "another block" 3 'line 1: header' 's/"name":"mem"/"name":"men"/'
+alter "another block" 3 'expected a block, found mem' 's/"name":"mem"/"name":"men"/'
 alter "no actor" 3 'expected an actor, found nobody' 's/"step":"migration"/"step":"nobody"/'
 alter "no choice" 3 'expected a choice, found chance' 's/"choose":"turn"/"choose":"chance"/'
 expect "no log where one was named" 3 'nowhere' --from-source-log "$work/nowhere"
