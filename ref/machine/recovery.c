@@ -48,8 +48,12 @@ static enum outcome wait_for_preempt(struct mr_incoming *incoming, struct loader
 
 static enum outcome give_up_preempt(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
-	if (incoming->preempt_channel == NO_CHANNEL)
+	/* One that was accepted meanwhile, and not yet taken, ends as well: its pages count as not received. */
+	if (!mr_take_preempt_channel(incoming))
 		return mr_go(loader, show_pause);
+	if (incoming->new_preempt != NO_CHANNEL)
+		channel_at(incoming, incoming->new_preempt)->shut = true;
+	incoming->new_preempt = NO_CHANNEL;
 	channel_at(incoming, incoming->preempt_channel)->shut = true;
 	action->channel = incoming->preempt_channel;
 	loader->phase = wait_for_preempt;

@@ -29,4 +29,9 @@ cmp "$work/1" "$work/8" || complain "the number of processes changes something"
 # A seed's line is that of the large swarm, whatever else is run.
 grep -E '^ *[0-9]+  [A-Z.]{14} ' "$work/1" >"$work/few"
 grep -E '^ *[0-9]+  [A-Z.]{14} ' "$work/swarm" | head -n 40 | cmp - "$work/few" || complain "other seeds change a line"
+
+# Scenarios that a swarm once found a bug by.
+for scenario in "$(dirname "$0")"/regressions/*.ini; do
+	"$MIGREF" sim "$scenario" >"$work/out" 2>&1 || complain "$scenario: $(head -n 1 "$work/out")"
+done
 exit $failed
