@@ -301,7 +301,9 @@ enum outcome mr_main_idle(struct mr_incoming *incoming, struct loader *loader, s
 {
 	const bool paused = incoming->status == MR_STATUS_POSTCOPY_PAUSED;
 	const bool early = has(incoming, MR_CAPABILITY_POSTCOPY_PREEMPT) && does(incoming, MR_SWITCH_PREEMPT_EARLY);
-	const bool there = incoming->new_main != NO_CHANNEL && (!early || incoming->new_preempt != NO_CHANNEL);
+	/* The preempt loader may have taken its channel already: one that never had the old one does not sleep. */
+	const bool preempt = incoming->new_preempt != NO_CHANNEL || incoming->preempt_channel != NO_CHANNEL;
+	const bool there = incoming->new_main != NO_CHANNEL && (!early || preempt);
 
 	if (incoming->actors[MR_ACTOR_LISTEN].ended) {
 		if (!does(incoming, MR_SWITCH_CLEANUP_IN_MAIN))

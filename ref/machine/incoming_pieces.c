@@ -135,7 +135,9 @@ static void add_channel(struct mr_pieces *pieces, const struct mr_incoming *inco
 		return;
 	MR_SCRATCH(pieces, channel, at_end, at_end);
 	MR_STATE(pieces, channel, shut, shut);
-	MR_STATE(pieces, channel, role, error);
+	MR_STATE(pieces, channel, role, role);
+	/* How it ended is fed with its end. */
+	MR_SCRATCH(pieces, channel, error, error);
 	MR_SCRATCH(pieces, channel, window, length);
 	MR_SCRATCH(pieces, channel, decoder, decoder);
 	if (is_read(incoming, index))

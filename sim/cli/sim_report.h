@@ -5,10 +5,8 @@
 #include "sim/cli/sim_seed.h"
 
 enum {
-	SIM_COMPLETE_SEEDS = 300,         /* a swarm of random scenarios is judged by events
-					     from so many seeds on */
-	SIM_SIMPLIFIED_MAX = 2,           /* seeds that are simplified of each way to fail: the
-					     others mostly have the same cause */
+	SIM_COMPLETE_SEEDS = 300, /* a swarm of random scenarios is judged by events from so many seeds on */
+	SIM_SIMPLIFIED_MAX = 2,   /* seeds that are simplified of each way to fail: others mostly have the same cause */
 	SIM_WAYS = MR_PROPERTY_COUNT + 1, /* to fail: each property, and to die */
 	SIM_PATH_MAX = 1024,
 };
@@ -16,10 +14,8 @@ enum {
 /* What a swarm is. */
 struct sim_swarm {
 	uint64_t from, to;           /* seeds, both included; below 2^63 */
-	uint64_t shard, shards;      /* of every `shards`-th seed the one number `shard`,
-					from 1; 1 of 1: all */
-	char scenario[SIM_PATH_MAX]; /* the file as it was named; "": each seed draws
-					its own */
+	uint64_t shard, shards;      /* of every `shards`-th seed the one number `shard`, from 1; 1 of 1: all */
+	char scenario[SIM_PATH_MAX]; /* the file as it was named; "": each seed draws its own */
 	bool require_all;
 };
 
@@ -27,8 +23,7 @@ struct sim_swarm {
 struct sim_shrunk {
 	char *scenario;          /* as a file; owned. NULL: not looked for, or nothing simpler */
 	char file[SIM_PATH_MAX]; /* that it was written to; "": none */
-	uint32_t tries, steps;   /* scenarios that were run, and that became the next
-				    one to go on from */
+	uint32_t tries, steps;   /* scenarios that were run, and that became the next one to go on from */
 };
 
 struct sim_totals {
@@ -48,7 +43,7 @@ struct sim_report {
 uint64_t sim_swarm_count(const struct sim_swarm *swarm);
 uint64_t sim_swarm_seed(const struct sim_swarm *swarm, uint64_t number);
 
-/* Everything goes to standard output, and depends on what is given here alone. / */
+/* Everything goes to standard output, and depends on what is given here alone. */
 void sim_report_begin(struct sim_report *report, const struct sim_swarm *swarm, bool json);
 /* True if it is among the first seeds that fail in this way: to be asked once for each seed, in their order. */
 bool sim_report_simplifies(struct sim_report *report, const struct sim_seed *seed);

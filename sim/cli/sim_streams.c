@@ -1,5 +1,4 @@
-/* sim_streams.c: the streams of a simulated migration, kept while it runs, and judged by the rules of SPEC.md behind
- * it. */
+/* sim_streams.c: the streams of a simulated migration, kept while it runs, then judged by the rules of SPEC.md. */
 #include "sim/cli/sim_streams.h"
 #include "sim/record/print.h"
 
@@ -183,11 +182,17 @@ static const struct {
 	enum mr_rule rule;
 	enum mr_switch by;
 } known[] = {
-	{MR_CMD_012, MR_SWITCH_DISCARD_EMPTY_RANGES},  {MR_CMD_014, MR_SWITCH_DISCARD_TWICE},
-	{MR_CMD_016, MR_SWITCH_POSTCOPY_TESTED_FIRST}, {MR_RAM_020, MR_SWITCH_FLUSH_WITHOUT_MULTIFD},
-	{MR_MFD_015, MR_SWITCH_PACKET_SIZE_STALE},     {MR_MFD_022, MR_SWITCH_SYNC_WITH_PAGES},
-	{MR_MFD_023, MR_SWITCH_SYNC_WITH_PAGES},       {MR_MFD_024, MR_SWITCH_SYNC_WITH_PAGES},
-	{MR_MFD_025, MR_SWITCH_PACKET_LEFTOVERS},      {MR_MFD_032, MR_SWITCH_FLUSH_AT_COMPLETION_MISSING},
+	{MR_CMD_012, MR_SWITCH_DISCARD_EMPTY_RANGES},
+	{MR_CMD_014, MR_SWITCH_DISCARD_TWICE},
+	{MR_CMD_016, MR_SWITCH_POSTCOPY_TESTED_FIRST},
+	{MR_RAM_020, MR_SWITCH_FLUSH_WITHOUT_MULTIFD},
+	{MR_MFD_015, MR_SWITCH_PACKET_SIZE_STALE},
+	{MR_MFD_020, MR_SWITCH_PACKET_DUPLICATE_PAGES},
+	{MR_MFD_022, MR_SWITCH_SYNC_WITH_PAGES},
+	{MR_MFD_023, MR_SWITCH_SYNC_WITH_PAGES},
+	{MR_MFD_024, MR_SWITCH_SYNC_WITH_PAGES},
+	{MR_MFD_025, MR_SWITCH_PACKET_LEFTOVERS},
+	{MR_MFD_032, MR_SWITCH_FLUSH_AT_COMPLETION_MISSING},
 };
 
 struct judge {

@@ -1,5 +1,4 @@
-/* sim_streams.h: the streams of a simulated migration, kept while it runs, and judged by the rules of SPEC.md behind
- * it. */
+/* sim_streams.h: the streams of a simulated migration, kept while it runs, then judged by the rules of SPEC.md. */
 #ifndef MR_CLI_SIM_STREAMS_H
 #define MR_CLI_SIM_STREAMS_H
 
@@ -20,14 +19,13 @@ const struct mr_watch *sim_streams_watch(struct sim_streams *streams);
 uint32_t sim_streams_digest(const struct sim_streams *streams);
 
 enum sim_verdict {
-	SIM_STREAMS_HOLD,   /* they break no rule but those that the source's release is
-			       known to break */
+	SIM_STREAMS_HOLD,   /* they break no rule but those that the source's release is known to break */
 	SIM_STREAMS_BREAK,  /* `text` says which, and where */
 	SIM_STREAMS_LARGE,  /* they are not judged: more than SIM_STREAMS_MAX bytes */
 	SIM_STREAMS_FAILED, /* nor here: memory is short */
 };
 
-/* Judges the forward streams of a run that is over. */
+/* Judges the streams of a run that is over, in both directions. */
 enum sim_verdict sim_streams_judge(const struct sim_streams *streams, const struct mr_sim *sim,
 				   const struct mr_sim_result *result, char *text, size_t text_size);
 

@@ -1,4 +1,4 @@
-/* sim_summary.c: what one simulated migration came to, for people and as JSON. / */
+/* sim_summary.c: what one simulated migration came to, for people and as JSON. */
 #include "sim/cli/sim_summary.h"
 #include "sim/cli/sim_report.h"
 #include "sim/record/report_text.h"

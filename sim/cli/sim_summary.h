@@ -1,4 +1,4 @@
-/* sim_summary.h: what one simulated migration came to, for people and as JSON. / */
+/* sim_summary.h: what one simulated migration came to, for people and as JSON. */
 #ifndef MR_CLI_SIM_SUMMARY_H
 #define MR_CLI_SIM_SUMMARY_H
 

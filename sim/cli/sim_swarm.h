@@ -6,8 +6,7 @@
 
 struct sim_swarm_options {
 	struct sim_swarm swarm;
-	const struct mr_scenario *scenario; /* of which only the seed varies; NULL:
-					       each seed draws its own */
+	const struct mr_scenario *scenario; /* of which only the seed varies; NULL: each seed draws its own */
 	unsigned jobs;                      /* processes at once */
 	const char *failures;               /* directory for simplified scenarios; NULL: they are printed */
 	bool json;

@@ -330,7 +330,8 @@ static void feed(struct mr_source_world *world)
 	channel = &world->channels[world->main];
 	consumed = mr_outgoing_consumed(world->outgoing, channel->machine);
 	if (consumed <= channel->fed)
-		mr_outgoing_feed(world->outgoing, channel->machine, channel->arrived.data + consumed,
+		mr_outgoing_feed(world->outgoing, channel->machine,
+				 channel->arrived.data ? channel->arrived.data + consumed : NULL,
 				 (size_t)(channel->fed - consumed), channel->fed_end, 0);
 }
 

@@ -652,6 +652,14 @@ static bool deliver_some(struct pair *pair, unsigned index, bool all)
 	return forward || backward;
 }
 
+static void deliver_somewhere(struct pair *pair)
+{
+	const bool all = random_below(&pair->random, 4) == 0;
+
+	if (pair->connection_count)
+		deliver_some(pair, (unsigned)random_below(&pair->random, pair->connection_count), all);
+}
+
 void pair_deliver(struct pair *pair)
 {
 	for (unsigned i = 0; i < pair->connection_count; i++)
@@ -781,9 +789,7 @@ void pair_step(struct pair *pair)
 		break;
 	case 4:
 	case 5:
-		if (pair->connection_count)
-			deliver_some(pair, (unsigned)random_below(&pair->random, pair->connection_count),
-				     random_below(&pair->random, 4) == 0);
+		deliver_somewhere(pair);
 		break;
 	default:
 		step_somebody(pair);

@@ -192,6 +192,26 @@ static bool figures_agree(const struct mr_replay *result)
 	return result->source.figure_count >= 12;
 }
 
+static bool within(const char *release, const char *since, const char *until)
+{
+	struct mr_profile profile;
+
+	mr_profile_init(&profile, release);
+	return mr_profile_within(&profile, since, until);
+}
+
+/* Releases that never write a compressed packet of nothing but zeros lose what it stands for: zero-pages-dropped. */
+static bool holds(const struct mr_replay *result, const struct pair_setup *setup)
+{
+	bool wires = true;
+
+	for (size_t i = 0; i < result->wire_count; i++)
+		wires &= result->wires[i].identical;
+	if (!setup->method || !within(setup->source, "9.0", "9.2"))
+		return result->holds;
+	return wires && mr_destination_holds(&result->destination) && mr_source_holds(&result->source);
+}
+
 /* Everything that is compared was there to be compared, and holds. */
 static void expect_holds(const struct pair_setup *setup)
 {
@@ -200,7 +220,7 @@ static void expect_holds(const struct pair_setup *setup)
 
 	if (replay(&result, error, sizeof(error)) < 0)
 		fail_msg("%s seed %llu: %s", setup->source, (unsigned long long)setup->seed, error);
-	if (!result.holds || !figures_agree(&result) || !result.destination.lines_of_actions.identical ||
+	if (!holds(&result, setup) || !figures_agree(&result) || !result.destination.lines_of_actions.identical ||
 	    !result.destination.from_log || !result.source.from_log || result.source.exempt) {
 		explain(&result);
 		fail_msg("%s seed %llu does not hold", setup->source, (unsigned long long)setup->seed);
@@ -215,14 +235,6 @@ static const char *const releases[] = {
 #undef MR_RELEASE
 
 enum { RELEASES = sizeof(releases) / sizeof(releases[0]), FIRST_SEED = 1, SEEDS = 60 };
-
-static bool within(const char *release, const char *since, const char *until)
-{
-	struct mr_profile profile;
-
-	mr_profile_init(&profile, release);
-	return mr_profile_within(&profile, since, until);
-}
 
 /* In every third release, each time beginning with another. */
 static void in_releases(struct pair_setup setup, const char *since, const char *until)
@@ -546,11 +558,12 @@ static void altered_streams(void **state)
 		{.source = "10.0", .capabilities = POSTCOPY, .switches = true, .breaks = true, .seed = 9},
 	};
 	const unsigned times = RUNNING_ON_VALGRIND ? 1 : 6;
+	const size_t count = RUNNING_ON_VALGRIND ? 2 : sizeof(setups) / sizeof(setups[0]);
 	struct random random = {77};
 	char name[16];
 
 	(void)state;
-	for (size_t i = 0; i < sizeof(setups) / sizeof(setups[0]); i++) {
+	for (size_t i = 0; i < count; i++) {
 		record_plain(&setups[i]);
 		expect_holds(&setups[i]);
 		for (unsigned channel = 0; channel < 4; channel++) {
@@ -1041,7 +1054,7 @@ static void full_disk(void **state)
 
 	(void)state;
 	signal(SIGXFSZ, SIG_IGN);
-	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i += RUNNING_ON_VALGRIND ? 5 : 1) {
 		const bool whole = record_within(limits[i], &setup);
 
 		assert_int_equal(is_there("manifest.json"), whole);
@@ -1051,7 +1064,7 @@ static void full_disk(void **state)
 		failures += !whole;
 		assert_int_equal(folder_remove(recording), 0);
 	}
-	assert_true(failures > 5 && failures < sizeof(limits) / sizeof(limits[0]));
+	assert_true(failures > (RUNNING_ON_VALGRIND ? 1 : 5) && failures < sizeof(limits) / sizeof(limits[0]));
 	signal(SIGXFSZ, SIG_DFL);
 }
 
