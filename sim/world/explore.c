@@ -37,6 +37,11 @@ struct mr_explorer {
 	uint64_t next;       /* whose moves are tried next */
 	uint64_t level_end;  /* states that are as far away as that one, or nearer */
 
+	bool looking;       /* all is visited: ways to an end are looked for */
+	uint64_t *ending;   /* bits: states with a way to an end */
+	uint64_t next_look; /* down from the last state */
+	bool found_ends;    /* in this round */
+
 	struct mr_explore_result result;
 	uint32_t last;                 /* VIOLATED: the state before it, */
 	bool has_last_move;            /* whether a move led from there, */
@@ -184,7 +189,10 @@ static bool stop_at(struct mr_explorer *explorer, uint64_t number, const struct 
 	return false;
 }
 
-/* What came of a move; false if that is the end of the search. */
+/* What is done with each thing that may come of a state's moves; false: nothing more is to be tried. */
+typedef bool take_function(struct mr_explorer *explorer, uint64_t number, struct explore_move move,
+			   const struct explore_whole *after, const struct explore_outcome *outcome);
+
 static bool take_outcome(struct mr_explorer *explorer, uint64_t number, struct explore_move move,
 			 const struct explore_whole *after, const struct explore_outcome *outcome)
 {
@@ -205,7 +213,7 @@ static bool take_outcome(struct mr_explorer *explorer, uint64_t number, struct e
 
 /* Tries a move with all answers to the choices in it. */
 static bool try_move(struct mr_explorer *explorer, uint64_t number, const struct explore_whole *whole,
-		     struct explore_move move, bool *any)
+		     struct explore_move move, take_function *take, bool *any)
 {
 	struct explore_outcome outcome;
 	unsigned variants = 1;
@@ -224,22 +232,26 @@ static bool try_move(struct mr_explorer *explorer, uint64_t number, const struct
 			variants = outcome.variants;
 		if (variant)
 			outcome.seen |= (uint64_t)1 << MR_SOMETIMES_UNUSUAL;
-		if (!take_outcome(explorer, number, move, &after, &outcome))
+		if (!take(explorer, number, move, &after, &outcome))
 			return false;
 	}
 	return true;
 }
 
-/* False if that is the end of the search. */
-static bool try_part(struct mr_explorer *explorer, uint64_t number, const struct explore_whole *whole, unsigned part,
-		     bool *any)
+/* All moves of a state; `*any`: there was one. False if `take` said so. */
+static bool try_moves(struct mr_explorer *explorer, uint64_t number, const struct explore_whole *whole,
+		      take_function *take, bool *any)
 {
 	struct explore_move moves[EXPLORE_MOVES_MAX];
-	const unsigned count = mr_world_moves(&explorer->scene, whole, part, moves);
 
-	for (unsigned i = 0; i < count; i++)
-		if (!try_move(explorer, number, whole, moves[i], any))
-			return false;
+	*any = false;
+	for (unsigned part = 0; part < 2 && !*any; part++) {
+		const unsigned count = mr_world_moves(&explorer->scene, whole, part, moves);
+
+		for (unsigned i = 0; i < count; i++)
+			if (!try_move(explorer, number, whole, moves[i], take, any))
+				return false;
+	}
 	return true;
 }
 
@@ -247,22 +259,88 @@ static bool visit(struct mr_explorer *explorer, uint64_t number)
 {
 	struct explore_outcome outcome;
 	struct explore_whole whole;
-	bool any = false;
+	bool any;
 
 	open_place(explorer, number, &whole);
-	for (unsigned part = 0; part < 2 && !any; part++)
-		if (!try_part(explorer, number, &whole, part, &any))
-			return false;
+	if (!try_moves(explorer, number, &whole, take_outcome, &any))
+		return false;
 	if (any)
 		return true;
 	mr_world_judge_end(&explorer->scene, &whole, &outcome);
-	if (outcome.pointless)
-		return true;
 	count_seen(explorer, outcome.seen);
 	if (outcome.violation != MR_PROPERTY_NONE)
 		return stop_at(explorer, number, NULL, &outcome);
 	explorer->result.ends[outcome.end]++;
 	return true;
+}
+
+/* ---- Ways to an end ---- */
+
+static bool leads_to_end(const struct mr_explorer *explorer, uint64_t number)
+{
+	return explorer->ending[number / 64] >> number % 64 & 1;
+}
+
+/* A move that ends the way, or leads to a state from which one does. Nothing more is to be tried then. */
+static bool look_at_outcome(struct mr_explorer *explorer, uint64_t number, struct explore_move move,
+			    const struct explore_whole *after, const struct explore_outcome *outcome)
+{
+	struct place place = {.machines = {after->machines[SOURCE], after->machines[DESTINATION]}};
+
+	(void)number;
+	(void)move;
+	if (outcome->end != MR_EXPLORE_END_COUNT)
+		return false;
+	place.world = keep_world(explorer, &after->world);
+	return !leads_to_end(explorer, find_slot(explorer, &place, hash_place(&place))->place - 1u);
+}
+
+/* From the last state to the first, and again as long as more ways are found: most moves lead to later states. */
+static void look_from(struct mr_explorer *explorer, uint64_t number)
+{
+	struct explore_whole whole;
+	bool any;
+
+	if (leads_to_end(explorer, number))
+		return;
+	explorer->result.looked++;
+	open_place(explorer, number, &whole);
+	if (try_moves(explorer, number, &whole, look_at_outcome, &any) && any)
+		return;
+	explorer->ending[number / 64] |= (uint64_t)1 << number % 64;
+	explorer->found_ends = true;
+}
+
+/* Nothing was found in a whole round: the first state without a way, if there is one, breaks a property. */
+static void finish_looking(struct mr_explorer *explorer)
+{
+	struct explore_outcome outcome = {
+		.violation = MR_PROPERTY_OVER,
+		.text = "from here on nobody comes to an end, though somebody can always move"};
+	uint64_t number = 0;
+
+	while (number < explorer->count && explorer->setup.options.ends && leads_to_end(explorer, number))
+		number++;
+	if (explorer->setup.options.ends && number < explorer->count)
+		stop_at(explorer, number, NULL, &outcome);
+	else
+		explorer->result.progress = MR_EXPLORE_EXHAUSTED;
+}
+
+static void look_next(struct mr_explorer *explorer)
+{
+	if (explorer->setup.options.ends && !explorer->ending) {
+		explorer->ending = calloc(explorer->count / 64 + 1, sizeof(*explorer->ending));
+		if (!explorer->ending)
+			explorer->result.progress = MR_EXPLORE_FAILED;
+	} else if (explorer->next_look) {
+		look_from(explorer, --explorer->next_look);
+	} else if (explorer->found_ends) {
+		explorer->found_ends = false;
+		explorer->next_look = explorer->count;
+	} else {
+		finish_looking(explorer);
+	}
 }
 
 /* ---- The search ---- */
@@ -284,27 +362,34 @@ static bool is_too_much(const struct mr_explorer *explorer)
 	return limit && explorer->next % LOOKS_AT_MEMORY == 0 && memory_of(explorer) > limit;
 }
 
+static void visit_next(struct mr_explorer *explorer)
+{
+	struct mr_explore_result *result = &explorer->result;
+
+	if (explorer->next == explorer->count) {
+		explorer->looking = true;
+		explorer->next_look = explorer->setup.options.ends ? explorer->count : 0;
+		return;
+	}
+	if (explorer->next == explorer->level_end) {
+		result->depth++;
+		explorer->level_end = explorer->count;
+	}
+	if (is_too_much(explorer))
+		result->progress = MR_EXPLORE_LIMITED;
+	else if (visit(explorer, explorer->next))
+		explorer->next++;
+}
+
 enum mr_explore_progress mr_explorer_run(struct mr_explorer *explorer, uint64_t states)
 {
 	struct mr_explore_result *result = &explorer->result;
 
-	for (; states && result->progress == MR_EXPLORE_GOES_ON; states--) {
-		if (explorer->next == explorer->count) {
-			result->progress = MR_EXPLORE_EXHAUSTED;
-			break;
-		}
-		if (explorer->next == explorer->level_end) {
-			result->depth++;
-			explorer->level_end = explorer->count;
-		}
-		if (is_too_much(explorer)) {
-			result->progress = MR_EXPLORE_LIMITED;
-			break;
-		}
-		if (!visit(explorer, explorer->next))
-			break;
-		explorer->next++;
-	}
+	for (; states && result->progress == MR_EXPLORE_GOES_ON; states--)
+		if (explorer->looking)
+			look_next(explorer);
+		else
+			visit_next(explorer);
 	if (explorer->queues.failed && result->progress != MR_EXPLORE_VIOLATED)
 		result->progress = MR_EXPLORE_FAILED;
 	return result->progress;
@@ -365,6 +450,7 @@ void mr_explorer_free(struct mr_explorer *explorer)
 	mr_store_clear(&explorer->worlds);
 	free(explorer->places);
 	free(explorer->slots);
+	free(explorer->ending);
 	free(explorer);
 }
 

@@ -37,7 +37,7 @@ enum {
 enum mr_canary {
 	MR_CANARY_NONE,
 	MR_CANARY_LOST_WRITE,    /* the dirty log forgets the first page of the first block */
-	MR_CANARY_LOST_FAULT,    /* the fault handler is not told of the first vCPU's faults */
+	MR_CANARY_LOST_WAKE,     /* the first vCPU goes on waiting for its page when that is placed */
 	MR_CANARY_LOST_BITMAP,   /* the first page of the first block is missing in every received bitmap */
 	MR_CANARY_GUEST_RUNS,    /* the source's guest does not stop */
 	MR_CANARY_WRONG_CONTENT, /* a page with content arrives as zeros */
@@ -54,6 +54,7 @@ struct mr_explore_options {
 	uint32_t recoveries; /* that the operator tries */
 	uint32_t in_flight;  /* messages under way on a connection before its sender waits; 0: any number */
 	bool full;           /* without leaving out interleavings that make no difference */
+	bool ends;           /* once all is visited: is there a way to an end from every state? */
 	enum mr_canary canary;
 };
 
@@ -99,6 +100,7 @@ struct mr_explore_result {
 	enum mr_explore_progress progress;
 	uint64_t states, transitions;
 	uint64_t visited; /* states whose moves were tried */
+	uint64_t looked;  /* `ends`: states from which a way to an end was looked for, each time that counts */
 	uint32_t depth;   /* moves on the longest of all shortest ways to a state */
 	uint64_t ends[MR_EXPLORE_END_COUNT];
 	uint64_t seen[MR_SOMETIMES_COUNT];                  /* transitions on which each interesting event occurred */

@@ -263,7 +263,8 @@ static void place(const struct explore_scene *scene, struct explore_world *world
 	for (unsigned vcpu = 0; vcpu < scene->setup->vcpus; vcpu++) {
 		const unsigned waits = world->vcpus[vcpu] & (VCPU_TOLD - 1u);
 
-		if (waits && (pages >> (waits - 1) & 1))
+		if (waits && (pages >> (waits - 1) & 1) &&
+		    (vcpu || scene->setup->options.canary != MR_CANARY_LOST_WAKE))
 			world->vcpus[vcpu] = 0;
 	}
 }
@@ -556,10 +557,7 @@ void mr_world_judge_end(const struct explore_scene *scene, const struct explore_
 
 	outcome->violation = MR_PROPERTY_NONE;
 	outcome->seen = 0;
-	outcome->pointless = world->hurry != HURRY_NOBODY;
 	outcome->end = find_end(scene, whole);
-	if (outcome->pointless)
-		return;
 	if (outcome->end == MR_EXPLORE_COMPLETED)
 		mr_world_see(outcome, MR_SOMETIMES_COMPLETED);
 	if (outcome->end != MR_EXPLORE_END_COUNT)

@@ -272,7 +272,6 @@ struct explore_outcome {
 	bool failed;                  /* memory is short */
 	char text[256];               /* of the violation */
 	uint16_t variants;            /* MOVE_SOURCE: how many there are */
-	bool pointless;               /* nobody can move, for the one who was to hurry cannot: such a state is none */
 	struct explore_effect effect; /* of the last step of a machine */
 };
 

@@ -7,7 +7,7 @@
 static const char *const canaries[MR_CANARY_COUNT] = {
 	[MR_CANARY_NONE] = "none",
 	[MR_CANARY_LOST_WRITE] = "lost-write",
-	[MR_CANARY_LOST_FAULT] = "lost-fault",
+	[MR_CANARY_LOST_WAKE] = "lost-wake",
 	[MR_CANARY_LOST_BITMAP] = "lost-bitmap",
 	[MR_CANARY_GUEST_RUNS] = "guest-runs",
 	[MR_CANARY_WRONG_CONTENT] = "wrong-content",

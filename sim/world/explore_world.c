@@ -371,8 +371,6 @@ static bool tell_fault(const struct explore_scene *scene, struct explore_whole *
 		return false;
 	*vcpu |= VCPU_TOLD;
 	mr_text_move(scene, (struct explore_move){.kind = MOVE_TELL, .first = move.first});
-	if (scene->setup->options.canary == MR_CANARY_LOST_FAULT && move.first == 0)
-		return true;
 	if (!mr_world_tell(scene, whole, operation, outcome) && !outcome->failed)
 		mr_world_violate(outcome, MR_PROPERTY_ACTION, "the fault handler does not take a fault that it wants");
 	return true;
@@ -403,11 +401,17 @@ static bool touch(const struct explore_scene *scene, struct explore_whole *whole
 	return scene->setup->options.full || tell_fault(scene, whole, move, outcome);
 }
 
-/* Only the migration thread goes by it. */
-static void hurry(const struct explore_scene *scene, struct explore_world *world)
+/*
+ * Only the migration thread goes by it, so it has to go on next: false if it cannot. On a way that was found it could,
+ * and live machines are not to be let go on to see.
+ */
+static bool hurry(const struct explore_scene *scene, struct explore_whole *whole, struct explore_outcome *outcome)
 {
-	if (!scene->setup->options.full)
-		world->hurry = HURRY_MIGRATION;
+	if (scene->setup->options.full)
+		return true;
+	whole->world.hurry = HURRY_MIGRATION;
+	return scene->lines || (has_room(scene, whole, MR_SOURCE_MIGRATION, outcome) &&
+				let_go(scene, whole, SOURCE, MR_SOURCE_MIGRATION, 0)->effect != EFFECT_NONE);
 }
 
 /* Writes to pages that the log has handed over are logged again once it was told so (SRC-008). */
@@ -418,17 +422,15 @@ static bool write_page(const struct explore_scene *scene, struct explore_whole *
 	const page_set page = (page_set)(1u << move.first);
 	const bool lost = scene->setup->options.canary == MR_CANARY_LOST_WRITE && move.first == 0;
 
-	(void)outcome;
 	if (!(world->guest & GUEST_AT_SOURCE) || !(world->asked & LOGGING) ||
 	    world->writes == scene->setup->options.writes)
 		return false;
 	mr_text_move(scene, move);
-	hurry(scene, world);
 	world->writes++;
 	world->versions = with_version(world->versions, move.first, version_of(world->versions, move.first) + 1);
 	if (!(world->unlogged & page) && !lost)
 		world->dirty |= page;
-	return true;
+	return hurry(scene, whole, outcome);
 }
 
 /* ---- The operator ---- */
@@ -483,7 +485,6 @@ static bool give_command(const struct explore_scene *scene, struct explore_whole
 	mr_text_move(scene, move);
 	if (!mr_world_tell(scene, whole, operation, outcome))
 		return outcome->failed;
-	hurry(scene, &whole->world);
 	whole->world.asked |= flags[move.first];
 	if (move.first == MR_SOURCE_COMMAND_RECOVER) {
 		whole->world.asked &= (uint8_t)~SOURCE_PAUSED;
@@ -493,7 +494,7 @@ static bool give_command(const struct explore_scene *scene, struct explore_whole
 		mr_world_see(outcome, MR_SOMETIMES_OPERATOR_PAUSED);
 	if (move.first == MR_SOURCE_COMMAND_CANCEL)
 		mr_world_see(outcome, MR_SOMETIMES_CANCELLED);
-	return true;
+	return hurry(scene, whole, outcome);
 }
 
 /* ---- Cuts ---- */
@@ -603,7 +604,6 @@ bool mr_world_move(const struct explore_scene *scene, struct explore_whole *whol
 	outcome->end = MR_EXPLORE_END_COUNT;
 	outcome->failed = false;
 	outcome->variants = 1;
-	outcome->pointless = false;
 	return functions[move.kind](scene, whole, move, outcome);
 }
 
