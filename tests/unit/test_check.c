@@ -1405,6 +1405,56 @@ static void test_flush_barriers(void **state)
 	expect_nothing();
 }
 
+/* ---- Devices ---- */
+
+static const char timer_1[] = "{\"devices\": [{\"name\": \"timer\", \"instance_id\": 0, \"version\": 1, "
+			      "\"fields\": [{\"name\": \"a\", \"size\": 20}]}]}";
+static const char timer_2[] = "{\"devices\": [{\"name\": \"timer\", \"instance_id\": 0, \"version\": 2, "
+			      "\"fields\": [{\"name\": \"a\", \"size\": 20}]}]}";
+
+/* A precopy of the device timer, version 1, at whose end stands `sent`; `known` is what was known of it before. */
+static struct mr_description *connect_described(const char *known, const char *sent)
+{
+	struct build *build = connect(MR_ROLE_MAIN, 0);
+	char error[96];
+	struct mr_description *description =
+		mr_description_new((struct mr_bytes){(const uint8_t *)known, strlen(known)}, error);
+
+	assert_non_null(description);
+	migration.context.description = description;
+	put_begin(build);
+	build_ram_start(build, ram, RAM_LENGTH);
+	put_ram_end(build);
+	build_device(build, DEVICE_ID, "timer", 1, 20);
+	build_u8(build, 0);
+	build_description(build, sent);
+	return description;
+}
+
+/* By the sender's own description a section is judged before the stream's has come, and by that what is missing. */
+static void test_known_devices(void **state)
+{
+	struct mr_description *description;
+
+	(void)state;
+	description = connect_described(timer_1, timer_1);
+	expect_nothing();
+	mr_description_free(description);
+	description = connect_described(timer_2, "{\"devices\": []}");
+	expect(MR_DEV_002);
+	mr_description_free(description);
+	description =
+		connect_described(timer_1, "{\"devices\": [{\"name\": \"dma\", \"instance_id\": 0, \"fields\": []}, "
+					   "{\"name\": \"timer\", \"instance_id\": 0, \"fields\": []}]}");
+	expect(MR_DEV_001);
+	mr_description_free(description);
+	/* Of another stream's nothing has to hold. */
+	description = connect_described(timer_2, timer_1);
+	migration.context.description_foreign = true;
+	expect_nothing();
+	mr_description_free(description);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -1444,6 +1494,7 @@ int main(void)
 		cmocka_unit_test_setup(test_payloads, reset),
 		cmocka_unit_test_setup(test_barriers, reset),
 		cmocka_unit_test_setup(test_flush_barriers, reset),
+		cmocka_unit_test_setup(test_known_devices, reset),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, reset);
