@@ -66,7 +66,7 @@ releases='7.1 7.2 8.0 8.2 11.1'
 vcpus='1 2 4 8'
 receive='256K 1M 2M 4M 6M 16M'
 send='256K 1M 2M 4M 6M 16M'
-place='1000 2000 3000 3400 3800 5000 10000'
+place='1000 2000 2300 2500 3100 5000 10000'
 
 for case in 4k 2m 1g 20core; do
     vary "$case" "latency-$case"
@@ -299,7 +299,7 @@ awk "$reading$drawing"'
           text("later", 620, 24, "start", "preempt, 8.2")
           frame(0, "receive buffer, MiB", 6)
           frame(1, "send buffer, MiB", 4)
-          frame(2, "placing a page, \302\265s", 3.8)
+          frame(2, "placing a page, \302\265s", 3.1)
           for (panel = 0; panel < 2; panel++)
               for (n = 0; n <= 6; n += 2)
                   text("pale", across(panel, 2 ^ (n - 2)), 275, "middle", 2 ^ (n - 2))

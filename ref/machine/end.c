@@ -363,8 +363,23 @@ static enum outcome listen_waits(struct mr_incoming *incoming, struct loader *lo
 							 : mr_go(loader, listen_status);
 }
 
+/* Once the end mark is read, what is waited for can only come by the preempt channel. */
+static bool is_urgent_page_missing(const struct mr_incoming *incoming)
+{
+	const struct actor *preempt = &incoming->actors[MR_ACTOR_PREEMPT];
+
+	return incoming->outstanding && preempt->alive && !preempt->ended;
+}
+
+/* A strict machine goes on loading until then, so that it can pause if that channel breaks; QEMU only cleans up. */
 enum outcome mr_listen_end(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
+	if (incoming->config.strict && is_urgent_page_missing(incoming)) {
+		if (!incoming->preempt_broken)
+			return mr_wait(incoming, loader->actor, MR_WAIT_REQUESTS, 0);
+		mr_blame(incoming, loader, MR_PRE_004, mr_text("a whole preempt channel"), mr_text("a broken one"));
+		return mr_fail_load(incoming, loader, FAULT_IO);
+	}
 	loader->phase = listen_waits;
 	return mr_act(incoming, loader->actor, action, MR_ACTION_ACTOR_END);
 }

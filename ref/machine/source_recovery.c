@@ -82,7 +82,8 @@ static enum outcome main_connected(struct mr_outgoing *outgoing, struct source_a
 static enum outcome connect_early(struct mr_outgoing *outgoing, struct source_actor *actor,
 				  struct mr_source_action *action)
 {
-	if (source_has_preempt(outgoing) && !source_does(outgoing, MR_SWITCH_URGENT_BY_RETURN))
+	/* As at first: such a destination goes on only when both are there. */
+	if (source_has_preempt(outgoing) && source_does(outgoing, MR_SWITCH_PREEMPT_EARLY))
 		return mr_source_connect(outgoing, actor, action, MR_ROLE_PREEMPT, 0, show_recover);
 	actor->completion = 0;
 	return mr_source_go(actor, show_recover);

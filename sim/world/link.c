@@ -6,6 +6,11 @@
 
 enum { NO_CONNECTION = UINT32_MAX, NANOSECONDS = 1000000000 };
 
+static uint64_t receive_limit(const struct mr_link *link, unsigned direction)
+{
+	return direction == MR_LINK_FORWARD ? link->config->receive_buffer : link->config->return_buffer;
+}
+
 int mr_link_init(struct mr_link *link, const struct mr_scenario_link *config, uint64_t seed, uint32_t connections,
 		 struct mr_agenda *agenda, uint32_t depart_kind, uint32_t arrive_kind, uint32_t retry_kind)
 {
@@ -25,8 +30,7 @@ int mr_link_init(struct mr_link *link, const struct mr_scenario_link *config, ui
 			return -1;
 		for (uint32_t j = 0; j < connections; j++) {
 			link->pipes[i][j].percent = 100;
-			link->pipes[i][j].window =
-				i == MR_LINK_FORWARD ? config->receive_buffer : config->return_buffer;
+			link->pipes[i][j].window = receive_limit(link, i);
 		}
 	}
 	return 0;
@@ -347,12 +351,17 @@ void mr_link_consume(struct mr_link *link, unsigned direction, uint32_t connecti
 	let_go_on(link, direction, connection, now);
 }
 
+bool mr_link_awaits_room(const struct mr_link *link, unsigned direction, uint32_t connection, uint64_t offset)
+{
+	const struct mr_pipe *pipe = &link->pipes[direction][connection];
+
+	return pipe->written > pipe->departed && !pipe->broken && sendable(pipe) == 0 &&
+	       offset >= pipe->consumed + lesser(link->config->quantum, receive_limit(link, direction) / 2);
+}
+
 void mr_link_want(struct mr_link *link, unsigned direction, uint32_t connection, uint64_t now, uint64_t wanted)
 {
-	const uint64_t buffer =
-		direction == MR_LINK_FORWARD ? link->config->receive_buffer : link->config->return_buffer;
-
-	link->pipes[direction][connection].window = buffer + wanted;
+	link->pipes[direction][connection].window = receive_limit(link, direction) + wanted;
 	let_go_on(link, direction, connection, now);
 }
 

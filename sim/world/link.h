@@ -93,6 +93,11 @@ bool mr_link_has_room(const struct mr_link *link, unsigned direction, uint32_t c
 struct mr_bytes mr_link_window(const struct mr_link *link, unsigned direction, uint32_t connection);
 /* The reader is done with all before `offset`. */
 void mr_link_consume(struct mr_link *link, unsigned direction, uint32_t connection, uint64_t now, uint64_t offset);
+/*
+ * Bytes wait at the sender for the window alone, and a reader that is done with all before `offset` has made so much
+ * room since the last mr_link_consume() that its host would say so: for a turn of the link, or half of the buffer.
+ */
+bool mr_link_awaits_room(const struct mr_link *link, unsigned direction, uint32_t connection, uint64_t offset);
 /* The reader takes so many bytes at once from now on: they do not count as waiting in the buffer. */
 void mr_link_want(struct mr_link *link, unsigned direction, uint32_t connection, uint64_t now, uint64_t wanted);
 

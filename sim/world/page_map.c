@@ -5,7 +5,7 @@
 
 #include "sim/world/random.h"
 
-enum { PAGE_BITS = 53, FIRST_CAPACITY = 64 };
+enum { PAGE_BITS = 53, FIRST_CAPACITY = 64, NEIGHBOUR_BITS = 3 };
 
 _Static_assert(sizeof(struct mr_page_entry) == 16, "an entry is 16 bytes");
 
@@ -14,10 +14,12 @@ static uint64_t key_of(uint32_t block, uint64_t page)
 	return ((uint64_t)block << PAGE_BITS | page) + 1;
 }
 
-/* Four neighbouring pages share a cache line, since who asks for one asks for the next. */
+/* Neighbouring pages lie beside each other, in two cache lines, since who asks for one asks for the next. */
 static size_t slot_of(uint64_t key, size_t capacity)
 {
-	return (size_t)(mr_mix(key >> 2) << 2 | (key & 3)) & (capacity - 1);
+	const uint64_t neighbour = key & ((UINT64_C(1) << NEIGHBOUR_BITS) - 1);
+
+	return (size_t)(mr_mix(key >> NEIGHBOUR_BITS) << NEIGHBOUR_BITS | neighbour) & (capacity - 1);
 }
 
 /* The slot that holds the key, or the empty one where it belongs. The table has an empty slot always. */

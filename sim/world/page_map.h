@@ -12,7 +12,7 @@ enum { MR_PAGE_MAP_BLOCKS_MAX = 1024 }; /* blocks are numbered below; pages belo
 struct mr_page_entry {
 	uint64_t key; /* private: block and page, + 1 */
 	uint32_t version;
-	uint16_t later; /* writes since the guest moved, counted up to UINT16_MAX */
+	uint16_t later; /* the caller's: writes since some moment, counted up to UINT16_MAX */
 	uint16_t flags; /* the caller's */
 };
 

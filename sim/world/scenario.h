@@ -215,6 +215,9 @@ void mr_scenario_random(struct mr_scenario *scenario, uint64_t seed);
 /* Makes a scenario simpler in one respect: a fault less, a block smaller, a vCPU less, a choice canonical, ... Numbered
  * from 0; false behind the last. It may come out the same, or as one that mr_scenario_check() refuses. */
 bool mr_scenario_simplify(struct mr_scenario *scenario, uint32_t number);
+/* Sets keys that nothing goes by to their defaults, such as parameters of a capability that is off: each run stays what
+ * it was. True if there was one. */
+bool mr_scenario_tidy(struct mr_scenario *scenario);
 /* Copies, with traces of its own. -1 if memory is short; there is nothing to clear then. */
 int mr_scenario_copy(struct mr_scenario *to, const struct mr_scenario *from);
 void mr_scenario_clear(struct mr_scenario *scenario);

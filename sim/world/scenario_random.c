@@ -183,13 +183,6 @@ static bool drops_zero_pages(const struct mr_scenario *scenario)
 	return in_packets && mr_profile_does(&source, MR_SWITCH_ZERO_PAGES_DROPPED);
 }
 
-/* A recovery with preemption from a later release to 7.2 gets stuck more often than not. */
-static bool recovers_badly(const struct mr_scenario *scenario)
-{
-	return has(scenario, MR_CAPABILITY_POSTCOPY_PREEMPT) && !is_one_release(scenario) &&
-	       !is_since(scenario->migration.destination, "8.0");
-}
-
 static void draw_releases(struct mr_scenario *scenario, const struct mode *mode, struct mr_random *random)
 {
 	const char *release = pick_release(random, releases, RELEASES, mode->since);
@@ -207,7 +200,7 @@ static void draw_releases(struct mr_scenario *scenario, const struct mode *mode,
 	}
 	if (breaks)
 		release = sometimes(random, 500) ? "7.1" : "7.2";
-	if (!differ || loses_packets(scenario) || recovers_badly(scenario))
+	if (!differ || loses_packets(scenario))
 		set_releases(scenario, release, release);
 }
 

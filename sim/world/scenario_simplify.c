@@ -13,12 +13,225 @@ struct simplification {
 	void (*apply)(struct mr_scenario *scenario, uint32_t number);
 };
 
-/* ---- Faults and operator ---- */
-
 static uint32_t one_if(bool condition)
 {
 	return condition ? 1 : 0;
 }
+
+/* ---- What means nothing ---- */
+
+static bool has_multifd(const struct mr_scenario *scenario, const void *element)
+{
+	(void)element;
+	return scenario->migration.capabilities & MR_CAPABILITY_MULTIFD;
+}
+
+static bool has_postcopy(const struct mr_scenario *scenario, const void *element)
+{
+	(void)element;
+	return scenario->migration.capabilities & MR_CAPABILITY_POSTCOPY_RAM;
+}
+
+static bool has_preempt(const struct mr_scenario *scenario, const void *element)
+{
+	(void)element;
+	return scenario->migration.capabilities & MR_CAPABILITY_POSTCOPY_PREEMPT;
+}
+
+static bool has_xbzrle(const struct mr_scenario *scenario, const void *element)
+{
+	(void)element;
+	return scenario->migration.capabilities & MR_CAPABILITY_XBZRLE;
+}
+
+static bool does_throttle(const struct mr_scenario *scenario, const void *element)
+{
+	(void)element;
+	return scenario->migration.auto_converge;
+}
+
+static bool does_wait_at_switch(const struct mr_scenario *scenario, const void *element)
+{
+	(void)element;
+	return scenario->migration.pause_before_switchover;
+}
+
+static enum mr_pattern_kind pattern_of(const void *element)
+{
+	return ((const struct mr_scenario_workload *)element)->pattern.kind;
+}
+
+static bool draws_writes(const struct mr_scenario *scenario, const void *element)
+{
+	const enum mr_pattern_kind kind = pattern_of(element);
+
+	(void)scenario;
+	return kind != MR_PATTERN_TRACE && kind != MR_PATTERN_PRODUCER && kind != MR_PATTERN_CONSUMER;
+}
+
+static bool is_strided(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return pattern_of(element) == MR_PATTERN_STRIDED;
+}
+
+static bool is_phased(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return pattern_of(element) == MR_PATTERN_PHASED;
+}
+
+static bool has_working_set(const struct mr_scenario *scenario, const void *element)
+{
+	return is_phased(scenario, element) || pattern_of(element) == MR_PATTERN_STACK;
+}
+
+static bool does_lag(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return pattern_of(element) == MR_PATTERN_CONSUMER;
+}
+
+static bool does_burst(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return pattern_of(element) == MR_PATTERN_BURSTS;
+}
+
+/* Of one connection, or at a byte of one. */
+static bool has_channel(const struct mr_scenario *scenario, const void *element)
+{
+	const struct mr_scenario_fault *fault = element;
+
+	(void)scenario;
+	return fault->trigger == MR_TRIGGER_BYTES ||
+	       (!mr_fault_counts(fault->kind) && fault->kind != MR_FAULT_CUT_ALL && fault->kind != MR_FAULT_MEMORY);
+}
+
+static bool has_channel_number(const struct mr_scenario *scenario, const void *element)
+{
+	return has_channel(scenario, element) &&
+	       ((const struct mr_scenario_fault *)element)->channel == MR_CHANNEL_MULTIFD;
+}
+
+static bool has_direction(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return ((const struct mr_scenario_fault *)element)->trigger == MR_TRIGGER_BYTES;
+}
+
+static bool does_last(const struct mr_scenario *scenario, const void *element)
+{
+	const enum mr_fault_kind kind = ((const struct mr_scenario_fault *)element)->kind;
+
+	(void)scenario;
+	return kind == MR_FAULT_STALL || kind == MR_FAULT_SLOW || kind == MR_FAULT_DELAY_OPEN;
+}
+
+static bool does_slow(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return ((const struct mr_scenario_fault *)element)->kind == MR_FAULT_SLOW;
+}
+
+static bool does_count(const struct mr_scenario *scenario, const void *element)
+{
+	const enum mr_fault_kind kind = ((const struct mr_scenario_fault *)element)->kind;
+
+	(void)scenario;
+	return mr_fault_counts(kind) || kind == MR_FAULT_MEMORY;
+}
+
+static bool has_error(const struct mr_scenario *scenario, const void *element)
+{
+	(void)scenario;
+	return mr_fault_counts(((const struct mr_scenario_fault *)element)->kind);
+}
+
+/* When a key is gone by at all. */
+static const struct meaning {
+	enum mr_scenario_section_number section;
+	const char *key;
+	bool (*has)(const struct mr_scenario *scenario, const void *element);
+} meanings[] = {
+	{MR_SECTION_MIGRATION, "multifd-channels", has_multifd},
+	{MR_SECTION_MIGRATION, "multifd-compression", has_multifd},
+	{MR_SECTION_MIGRATION, "multifd-level", has_multifd},
+	{MR_SECTION_MIGRATION, "max-postcopy-bandwidth", has_postcopy},
+	{MR_SECTION_MIGRATION, "xbzrle-cache-size", has_xbzrle},
+	{MR_SECTION_MIGRATION, "cpu-throttle-initial", does_throttle},
+	{MR_SECTION_MIGRATION, "cpu-throttle-increment", does_throttle},
+	{MR_SECTION_MIGRATION, "max-cpu-throttle", does_throttle},
+	{MR_SECTION_MIGRATION, "switch-after", has_postcopy},
+	{MR_SECTION_MIGRATION, "switch-passes", has_postcopy},
+	{MR_SECTION_MIGRATION, "switch-dirty", has_postcopy},
+	{MR_SECTION_MIGRATION, "recover-after", has_postcopy},
+	{MR_SECTION_MIGRATION, "continue-after", does_wait_at_switch},
+	{MR_SECTION_COSTS, "place", has_postcopy},
+	{MR_SECTION_COSTS, "discard", has_postcopy},
+	{MR_SECTION_COSTS, "fault", has_postcopy},
+	{MR_SECTION_COSTS, "request", has_postcopy},
+	{MR_SECTION_COSTS, "wake", has_postcopy},
+	{MR_SECTION_CHOICES, "channel", has_multifd},
+	{MR_SECTION_CHOICES, "packet-ends", has_multifd},
+	{MR_SECTION_CHOICES, "repeat", has_multifd},
+	{MR_SECTION_CHOICES, "break-huge", has_preempt},
+	{MR_SECTION_WORKLOAD, "writes", draws_writes},
+	{MR_SECTION_WORKLOAD, "stride", is_strided},
+	{MR_SECTION_WORKLOAD, "working-set", has_working_set},
+	{MR_SECTION_WORKLOAD, "phase", is_phased},
+	{MR_SECTION_WORKLOAD, "lag", does_lag},
+	{MR_SECTION_WORKLOAD, "burst", does_burst},
+	{MR_SECTION_WORKLOAD, "pause", does_burst},
+	{MR_SECTION_FAULT, "channel", has_channel},
+	{MR_SECTION_FAULT, "multifd", has_channel_number},
+	{MR_SECTION_FAULT, "direction", has_direction},
+	{MR_SECTION_FAULT, "duration", does_last},
+	{MR_SECTION_FAULT, "percent", does_slow},
+	{MR_SECTION_FAULT, "count", does_count},
+	{MR_SECTION_FAULT, "error", has_error},
+};
+
+static bool reset_meaningless(struct mr_scenario *scenario, const struct meaning *meaning, uint32_t index)
+{
+	const struct mr_scenario_key *key = mr_scenario_key_find(meaning->section, meaning->key);
+	void *element = mr_scenario_element(scenario, meaning->section, index);
+	char before[MR_KEY_TEXT_MAX], after[MR_KEY_TEXT_MAX];
+
+	if (meaning->has(scenario, element))
+		return false;
+	mr_key_format(key, scenario, element, before);
+	mr_key_read(key, element, key->otherwise);
+	if (meaning->section == MR_SECTION_WORKLOAD)
+		mr_scenario_imply(scenario, meaning->section, element);
+	mr_key_format(key, scenario, element, after);
+	return strcmp(before, after) != 0;
+}
+
+bool mr_scenario_tidy(struct mr_scenario *scenario)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < sizeof(meanings) / sizeof(meanings[0]); i++)
+		for (uint32_t j = 0; j < mr_scenario_section_count(scenario, meanings[i].section); j++)
+			any |= reset_meaningless(scenario, &meanings[i], j);
+	return any;
+}
+
+static uint32_t count_untidy(const struct mr_scenario *scenario)
+{
+	struct mr_scenario copy = *scenario;
+
+	return one_if(mr_scenario_tidy(&copy));
+}
+
+static void tidy(struct mr_scenario *scenario, uint32_t number)
+{
+	(void)number;
+	mr_scenario_tidy(scenario);
+}
+
+/* ---- Faults and operator ---- */
 
 static uint32_t count_all_faults(const struct mr_scenario *scenario)
 {
@@ -64,7 +277,7 @@ static void halve_fault_count(struct mr_scenario *scenario, uint32_t number)
 {
 	struct mr_scenario_fault *fault = &scenario->faults[number];
 
-	if (fault->count > 1)
+	if (does_count(scenario, fault) && fault->count > 1)
 		fault->count /= 2;
 }
 
@@ -72,7 +285,7 @@ static void halve_fault_duration(struct mr_scenario *scenario, uint32_t number)
 {
 	struct mr_scenario_fault *fault = &scenario->faults[number];
 
-	if (fault->duration > 1)
+	if (does_last(scenario, fault) && fault->duration > 1)
 		fault->duration /= 2;
 }
 
@@ -153,7 +366,10 @@ static void straighten_workload(struct mr_scenario *scenario, uint32_t number)
 
 static void let_workload_write(struct mr_scenario *scenario, uint32_t number)
 {
-	scenario->workloads[number].pattern.write_permille = 1000;
+	struct mr_scenario_workload *workload = &scenario->workloads[number];
+
+	if (draws_writes(scenario, workload))
+		workload->pattern.write_permille = 1000;
 }
 
 /* ---- Blocks ---- */
@@ -315,6 +531,8 @@ static uint32_t count_channels(const struct mr_scenario *scenario)
 {
 	const uint32_t channels = scenario->migration.multifd_channels;
 
+	if (!has_multifd(scenario, NULL))
+		return 0;
 	return channels > 2 ? 2 : one_if(channels > 1);
 }
 
@@ -406,18 +624,31 @@ static void reset_one_key(struct mr_scenario *scenario, uint32_t number)
 /* ---- All of them ---- */
 
 static const struct simplification simplifications[] = {
-	{count_all_faults, drop_all_faults},   {count_faults, drop_fault},
-	{count_operations, drop_operation},    {count_all_workloads, drop_all_workloads},
-	{count_workloads, drop_workload},      {count_vcpus, drop_vcpus},
-	{count_spare_blocks, drop_block},      {count_blocks, shrink_block_to_page},
-	{count_blocks, halve_block},           {count_page_sizes, use_4k_pages},
-	{count_blocks, use_ordinary_pages},    {count_groups, reset_group},
-	{capability_bits, drop_capability},    {count_switches, drop_switch},
-	{count_releases, use_one_release},     {count_channels, drop_channels},
-	{count_keys, reset_one_key},           {count_workloads, straighten_workload},
-	{count_workloads, let_workload_write}, {count_workloads, slow_workload},
-	{count_faults, halve_fault_moment},    {count_faults, halve_fault_count},
-	{count_faults, halve_fault_duration},  {count_operations, halve_operation_moment},
+	{count_all_faults, drop_all_faults},
+	{count_faults, drop_fault},
+	{count_operations, drop_operation},
+	{count_all_workloads, drop_all_workloads},
+	{count_workloads, drop_workload},
+	{count_vcpus, drop_vcpus},
+	{count_spare_blocks, drop_block},
+	{count_blocks, shrink_block_to_page},
+	{count_blocks, halve_block},
+	{count_page_sizes, use_4k_pages},
+	{count_blocks, use_ordinary_pages},
+	{count_groups, reset_group},
+	{capability_bits, drop_capability},
+	{count_switches, drop_switch},
+	{count_releases, use_one_release},
+	{count_channels, drop_channels},
+	{count_untidy, tidy},
+	{count_keys, reset_one_key},
+	{count_workloads, straighten_workload},
+	{count_workloads, let_workload_write},
+	{count_workloads, slow_workload},
+	{count_faults, halve_fault_moment},
+	{count_faults, halve_fault_count},
+	{count_faults, halve_fault_duration},
+	{count_operations, halve_operation_moment},
 	{count_blocks, shorten_block},
 };
 

@@ -12,7 +12,8 @@ enum { QUIET = 1000000000 /* ns in which vCPUs alone go on */ };
 
 static const char *const outcome_names[MR_OUTCOME_COUNT] = {
 	[MR_OUTCOME_COMPLETED] = "completed", [MR_OUTCOME_RETURNED] = "returned", [MR_OUTCOME_STRANDED] = "stranded",
-	[MR_OUTCOME_PAUSED] = "paused",       [MR_OUTCOME_DOUBLED] = "doubled",   [MR_OUTCOME_VIOLATED] = "violated",
+	[MR_OUTCOME_PAUSED] = "paused",       [MR_OUTCOME_DOUBLED] = "doubled",   [MR_OUTCOME_HOLED] = "holed",
+	[MR_OUTCOME_VIOLATED] = "violated",
 };
 
 const char *mr_outcome_name(enum mr_outcome outcome)
@@ -133,15 +134,18 @@ bool mr_sim_run(struct mr_sim *sim, uint64_t events)
 
 	sim->events_left = events;
 	while (!sim->over && sim->events_left) {
+		const bool quiet = is_quiet(sim);
+
 		if (!mr_agenda_take(&sim->agenda, &moment)) {
 			mr_sim_finish(sim);
 			break;
 		}
 		sim->events_left--;
 		sim->now = moment.time;
-		if (!is_quiet(sim))
-			sim->last_pending = sim->now;
 		happen(sim, &moment);
+		/* As long as something is to come nothing stands still, however long it takes. */
+		if (!quiet)
+			sim->last_pending = sim->now;
 		mr_sim_look_for_end(sim);
 		if (!sim->ended && sim->now > sim->last_pending + QUIET)
 			mr_sim_stand_still(sim);
@@ -192,27 +196,27 @@ void mr_sim_result(const struct mr_sim *sim, struct mr_sim_result *result)
 		result->outcome = MR_OUTCOME_VIOLATED;
 	mr_outgoing_statistics(sim->source, &result->source);
 	result->has_blocktime =
-		sim->destination_config.blocktime && mr_incoming_blocktime(sim->destination, &result->blocktime);
+		sim->ends.destination.blocktime && mr_incoming_blocktime(sim->destination, &result->blocktime);
 }
 
 const struct mr_outgoing_config *mr_sim_source_config(const struct mr_sim *sim)
 {
-	return &sim->source_config;
+	return &sim->ends.source;
 }
 
 const struct mr_incoming_config *mr_sim_destination_config(const struct mr_sim *sim)
 {
-	return &sim->destination_config;
+	return &sim->ends.destination;
 }
 
 const struct mr_description *mr_sim_description(const struct mr_sim *sim)
 {
-	return sim->description;
+	return sim->ends.description;
 }
 
 struct mr_bytes mr_sim_description_text(const struct mr_sim *sim)
 {
-	return (struct mr_bytes){(const uint8_t *)sim->description_text, strlen(sim->description_text)};
+	return (struct mr_bytes){(const uint8_t *)sim->ends.description_text, strlen(sim->ends.description_text)};
 }
 
 uint64_t mr_sim_now(const struct mr_sim *sim)

@@ -15,10 +15,13 @@ enum mr_outcome {
 	MR_OUTCOME_COMPLETED, /* the guest runs at the destination, all of its memory there */
 	MR_OUTCOME_RETURNED,  /* the migration failed or was cancelled: the guest runs at the source */
 	MR_OUTCOME_STRANDED, /* the source paused for a destination that is gone, or the other way round, as the release
-				does when a connection breaks at that moment: the guest is lost */
+				does when a connection breaks at that moment; or the destination waits for a page that
+				it could not place, and nobody sends it again: the guest is lost */
 	MR_OUTCOME_PAUSED,   /* both ends wait for a recovery that nobody asks for */
 	MR_OUTCOME_DOUBLED,  /* something went wrong between the guest's start at the destination and the source's
 				learning  of it: both run the guest, as with real releases */
+	MR_OUTCOME_HOLED, /* the destination shut the preempt channel before the last requested pages had come, as 8.0
+			     and 8.1 do: the guest runs there, and finds zeros in their place */
 	MR_OUTCOME_VIOLATED, /* a property does not hold: a bug */
 	MR_OUTCOME_COUNT
 };

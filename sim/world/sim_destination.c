@@ -41,7 +41,7 @@ void mr_sim_tell_time(struct mr_sim *sim)
 	const struct mr_log_record record = {
 		.kind = MR_LOG_TIME, .channel = MR_INCOMING_CHANNELS_MAX, .count = sim->now};
 
-	if (!sim->destination_config.blocktime || sim->destination_clock == sim->now)
+	if (!sim->ends.destination.blocktime || sim->destination_clock == sim->now)
 		return;
 	sim->destination_clock = sim->now;
 	mr_incoming_set_time(sim->destination, sim->now);
@@ -64,6 +64,7 @@ static void start_guest(struct mr_sim *sim)
 		if (!sim->blocks[i].registered)
 			mr_sim_violate(sim, MR_PROPERTY_CAUGHT, "the guest runs, and no faults of %s are caught",
 				       sim->scenario->blocks[i].name);
+	mr_sim_check_not_older(sim);
 	mr_sim_check_stale(sim);
 	if (!sim->in_postcopy)
 		mr_sim_check_memory(sim);
@@ -173,6 +174,9 @@ static void see(struct mr_sim *sim, const struct mr_action *action)
 		if (action->status == MR_STATUS_POSTCOPY_PAUSED)
 			mr_sim_at(sim, sim->now, MOMENT_OPERATOR, OPERATOR_LOOKS, 0);
 		break;
+	case MR_ACTION_CLEANUP:
+		sim->cleans_up = true;
+		break;
 	case MR_ACTION_FINISHED:
 		finish(sim);
 		break;
@@ -226,6 +230,7 @@ static int carry_out(struct mr_sim *sim, const struct mr_action *action)
 			start_guest(sim);
 		return 0;
 	case MR_ACTION_CLOSE:
+		mr_sim_look_for_holes(sim, action->channel);
 		mr_sim_close(sim, action->channel, false);
 		return 0;
 	default:
@@ -236,6 +241,15 @@ static int carry_out(struct mr_sim *sim, const struct mr_action *action)
 
 /* ---- Time ---- */
 
+/* Beside the placement itself: the record that completes the host page, which is no action of its own. */
+static uint64_t cost_of_placement(const struct mr_sim *sim, const struct mr_action_placed *placed)
+{
+	const struct mr_scenario_costs *costs = &sim->scenario->costs;
+	const uint64_t copied = placed->zero ? 0 : sim->scenario->guest.target_page_size + placed->length;
+
+	return costs->load + costs->place + costs->copy * copied / KIBIBYTE;
+}
+
 static uint64_t cost_of(const struct mr_sim *sim, const struct mr_action *action)
 {
 	const struct mr_scenario_costs *costs = &sim->scenario->costs;
@@ -244,7 +258,7 @@ static uint64_t cost_of(const struct mr_sim *sim, const struct mr_action *action
 	case MR_ACTION_RAM_RECORD:
 		return costs->load + costs->copy * action->page.data.length / KIBIBYTE;
 	case MR_ACTION_PLACE:
-		return costs->place + (action->placed.zero ? 0 : costs->copy * action->placed.length / KIBIBYTE);
+		return cost_of_placement(sim, &action->placed);
 	case MR_ACTION_PACKET:
 		return costs->load * (action->packet.record.normal_pages + action->packet.record.zero_pages) +
 		       costs->copy * action->packet.record.payload.length / KIBIBYTE;
@@ -330,6 +344,7 @@ static void act(struct mr_sim *sim, uint32_t index, const struct mr_action *acti
 
 	sim->result.steps++;
 	sim->destination_actors[index].waits_anew = true;
+	mr_sim_check_barriers(sim, action);
 	error.error = carry_out(sim, action);
 	/* What fails by itself in a replay, too, is no news. */
 	if (error.error && action->kind != MR_ACTION_SEND)
@@ -343,6 +358,14 @@ static void act(struct mr_sim *sim, uint32_t index, const struct mr_action *acti
 		for (uint32_t i = 0; i < sim->destination_actor_count; i++)
 			if (i != index)
 				mr_sim_wake_destination(sim, i);
+}
+
+/* What was read makes room for what the link holds back. */
+static void tell_room(struct mr_sim *sim)
+{
+	for (uint32_t i = 0; i < sim->connection_count; i++)
+		if (mr_link_awaits_room(&sim->link, MR_LINK_FORWARD, i, mr_incoming_consumed(sim->destination, i)))
+			mr_sim_took(sim, MR_LINK_FORWARD, i, 0);
 }
 
 void mr_sim_run_destination(struct mr_sim *sim, uint32_t index)
@@ -364,6 +387,7 @@ void mr_sim_run_destination(struct mr_sim *sim, uint32_t index)
 		}
 		cost = cost_of(sim, &action);
 		act(sim, index, &action);
+		tell_room(sim);
 		if (actor->writing != NOBODY || actor->completing) {
 			actor->idle = true;
 			return;

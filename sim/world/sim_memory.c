@@ -28,6 +28,7 @@ static uint32_t source_version(const struct mr_sim *sim, uint32_t block, uint64_
 	return entry ? entry->version : 0;
 }
 
+/* Of a page that is there: what it had when it was discarded is left in the map. */
 static uint32_t destination_version(const struct mr_sim *sim, uint32_t block, uint64_t page)
 {
 	const struct mr_page_entry *entry = mr_page_map_find(&sim->destination_map, block, page);
@@ -63,15 +64,28 @@ static struct sim_look *look_at(struct mr_sim *sim, uint32_t block, uint64_t pag
 	return look;
 }
 
+static struct sim_look *look_and_tell(struct mr_sim *sim, uint32_t block, uint64_t offset)
+{
+	struct sim_look *look = look_at(sim, block, offset / page_size(sim));
+
+	if (sim->watch.look)
+		sim->watch.look(sim->watch.argument, block, offset);
+	return look;
+}
+
+bool mr_sim_is_zero(void *argument, unsigned actor, uint32_t block, uint64_t offset)
+{
+	(void)actor;
+	return look_and_tell(argument, block, offset)->zero;
+}
+
 const uint8_t *mr_sim_read_page(void *argument, unsigned actor, uint32_t block, uint64_t offset, enum mr_look look)
 {
 	struct mr_sim *sim = argument;
-	struct sim_look *here = look_at(sim, block, offset / page_size(sim));
+	struct sim_look *here = look_and_tell(sim, block, offset);
 
 	(void)actor;
 	here->sent |= look == MR_LOOK_SEND;
-	if (sim->watch.look)
-		sim->watch.look(sim->watch.argument, block, offset);
 	return here->zero ? sim->zero_page : sim->read_pages + (size_t)(here - sim->looks) * page_size(sim);
 }
 
@@ -85,22 +99,11 @@ void mr_sim_dirty_source(struct mr_sim *sim, uint32_t block, uint64_t page)
 	}
 	mr_bitmap_set(sim->blocks[block].touched, page, 1);
 	entry->version++;
+	if (entry->later < UINT16_MAX)
+		entry->later++;
 	sim->result.writes++;
-	if (!sim->logging || (entry->flags & PAGE_LOGGED))
-		return;
-	entry->flags |= PAGE_LOGGED;
-	if (sim->dirty_count == sim->dirty_capacity) {
-		const size_t larger = 2 * sim->dirty_capacity + 1024;
-		struct sim_page *dirty = realloc(sim->dirty, larger * sizeof(*dirty));
-
-		if (!dirty) {
-			out_of_memory(sim);
-			return;
-		}
-		sim->dirty = dirty;
-		sim->dirty_capacity = larger;
-	}
-	sim->dirty[sim->dirty_count++] = (struct sim_page){block, page};
+	if (sim->logging)
+		mr_bitmap_set(sim->blocks[block].logged, page, 1);
 }
 
 static int compare_pages(const void *one, const void *other)
@@ -138,20 +141,18 @@ static void hand_over_spurious(struct mr_sim *sim)
 
 void mr_sim_hand_over_log(struct mr_sim *sim)
 {
-	if (sim->dirty_count)
-		qsort(sim->dirty, sim->dirty_count, sizeof(*sim->dirty), compare_pages);
-	for (size_t i = 0; i < sim->dirty_count;) {
-		const struct sim_page *first = &sim->dirty[i];
-		uint64_t count = 0;
+	for (uint32_t block = 0; block < sim->scenario->block_count; block++) {
+		const struct sim_block *here = &sim->blocks[block];
+		uint64_t page = mr_bitmap_next_set(here->logged, here->pages, 0);
 
-		for (; i < sim->dirty_count && sim->dirty[i].block == first->block &&
-		       sim->dirty[i].page == first->page + count;
-		     i++, count++)
-			mr_page_map_find(&sim->source_map, first->block, first->page + count)->flags &=
-				(uint16_t)~PAGE_LOGGED;
-		hand_over(sim, first->block, first->page, count);
+		while (page < here->pages) {
+			const uint64_t end = mr_bitmap_next_clear(here->logged, here->pages, page);
+
+			mr_bitmap_clear(here->logged, page, end - page);
+			hand_over(sim, block, page, end - page);
+			page = mr_bitmap_next_set(here->logged, here->pages, end);
+		}
 	}
-	sim->dirty_count = 0;
 	if (mr_random_permille(&sim->chance, sim->scenario->choices.spurious_dirty))
 		hand_over_spurious(sim);
 }
@@ -313,6 +314,7 @@ int mr_sim_write_packet(struct mr_sim *sim, const struct mr_action *action)
 	uint8_t *pages[MR_PACKET_PAGES_MAX];
 	char found[96];
 
+	sim->packets_written += packet->normal_pages + packet->zero_pages > 0;
 	if (block == UINT32_MAX)
 		return 0;
 	sim->result.pages_loaded += packet->normal_pages + packet->zero_pages;
@@ -328,6 +330,41 @@ int mr_sim_write_packet(struct mr_sim *sim, const struct mr_action *action)
 	for (uint32_t i = 0; i < packet->zero_pages; i++)
 		arrive_zero(sim, block, mr_multifd_offset(packet, packet->normal_pages + i) / size);
 	return 0;
+}
+
+/* The page's version when it went out last; false: it never did, or that is too many writes ago to be known. */
+static bool version_sent(const struct mr_sim *sim, uint32_t block, uint64_t page, uint32_t *version)
+{
+	const struct mr_page_entry *entry;
+
+	*version = 0;
+	if (!mr_bitmap_test(sim->blocks[block].sent, page))
+		return false;
+	if (!mr_bitmap_test(sim->blocks[block].touched, page))
+		return true;
+	entry = mr_page_map_find(&sim->source_map, block, page);
+	*version = entry->version - entry->later;
+	return entry->later < UINT16_MAX;
+}
+
+/* The page is there, and not in the version that went out last, nor in a later one, nor zero as that one. */
+static bool is_older(const struct mr_sim *sim, uint32_t block, uint64_t page, uint32_t *is, uint32_t *sent)
+{
+	if (!mr_bitmap_test(sim->blocks[block].arrived, page) || !version_sent(sim, block, page, sent))
+		return false;
+	*is = destination_version(sim, block, page);
+	return *is < *sent && !(mr_content_is_zero(&sim->content, block, page, *is) &&
+				mr_content_is_zero(&sim->content, block, page, *sent));
+}
+
+static void check_page_not_older(struct mr_sim *sim, uint32_t block, uint64_t page)
+{
+	uint32_t is, sent;
+
+	if (is_older(sim, block, page, &is, &sent))
+		mr_sim_violate(sim, MR_PROPERTY_NOT_OLDER,
+			       "%s page 0x%" PRIx64 ": version %" PRIu32 " went out last, found version %" PRIu32,
+			       block_name(sim, block), page * page_size(sim), sent, is);
 }
 
 /* ---- Postcopy ---- */
@@ -358,8 +395,11 @@ int mr_sim_place(struct mr_sim *sim, const struct mr_action_placed *placed)
 		else if (placed->data)
 			arrive(sim, placed->block, first + i, placed->data + i * page_size(sim));
 		else
-			set_arrived(sim, placed->block, first + i, destination_version(sim, placed->block, first + i));
+			set_arrived(sim, placed->block, first + i, 0);
 	}
+	/* The source's guest stands: what went out last is what it has. */
+	for (uint64_t i = 0; i < count; i++)
+		check_page_not_older(sim, placed->block, first + i);
 	mr_sim_wake_vcpus(sim, placed->block, first, count);
 	return 0;
 }
@@ -371,13 +411,8 @@ int mr_sim_discard(struct mr_sim *sim, const struct mr_action_range *range)
 	uint64_t page = mr_bitmap_next_set(here->arrived, end, range->start / page_size(sim));
 
 	for (; page < end; page = mr_bitmap_next_set(here->arrived, end, page + 1)) {
-		struct mr_page_entry *entry;
-
 		if (!may_change(sim, range->block, page, "discarded"))
 			return HOST_EIO;
-		entry = mr_page_map_find(&sim->destination_map, range->block, page);
-		if (entry)
-			entry->version = 0;
 		mr_bitmap_clear(here->arrived, page, 1);
 		sim->arrived_pages--;
 		sim->result.pages_discarded++;
@@ -429,6 +464,25 @@ void mr_sim_dirty_destination(struct mr_sim *sim, uint32_t block, uint64_t page)
 }
 
 /* ---- Judgement ---- */
+
+void mr_sim_check_not_older(struct mr_sim *sim)
+{
+	struct sim_page first = {NOBODY, 0};
+	uint32_t is, sent;
+
+	for (size_t i = 0; i < mr_page_map_slots(&sim->source_map); i++) {
+		const struct mr_page_entry *entry = mr_page_map_at(&sim->source_map, i);
+		struct sim_page here;
+
+		if (!entry)
+			continue;
+		here = (struct sim_page){mr_page_entry_block(entry), mr_page_entry_page(entry)};
+		if (compare_pages(&here, &first) < 0 && is_older(sim, here.block, here.page, &is, &sent))
+			first = here;
+	}
+	if (first.block != NOBODY)
+		check_page_not_older(sim, first.block, first.page);
+}
 
 /* Of all entries of either map the first page, in the order of blocks and pages, that is not as it should be. */
 static bool find_difference(const struct mr_sim *sim, const struct mr_page_map *map, bool absent_too,

@@ -61,7 +61,7 @@ void mr_sim_connect(struct mr_sim *sim, const struct mr_source_action *action)
 /* Releases that do not look at the first bytes go by the order of connections. */
 static enum mr_role role_there(const struct mr_sim *sim, const struct sim_connection *connection)
 {
-	if (sim->profiles[1].on[MR_SWITCH_CHANNEL_PEEK] || connection->role == MR_ROLE_RECOVERY)
+	if (sim->ends.destination.profile.on[MR_SWITCH_CHANNEL_PEEK] || connection->role == MR_ROLE_RECOVERY)
 		return connection->role;
 	if (sim->all_accepted == 0)
 		return MR_ROLE_MAIN;
@@ -236,6 +236,19 @@ static void count_bytes(struct mr_sim *sim, const struct mr_source_action *actio
 	}
 }
 
+static void count_page(struct mr_sim *sim, uint32_t block, uint64_t page)
+{
+	struct sim_block *here = &sim->blocks[block];
+
+	sim->result.pages_sent++;
+	sim->result.page_events++;
+	sim->result.pages_sent_twice += mr_bitmap_test(here->sent, page);
+	mr_bitmap_set(here->sent, page, 1);
+	/* What goes out of one that nobody wrote to cannot become old. */
+	if (mr_bitmap_test(here->touched, page))
+		mr_page_map_find(&sim->source_map, block, page)->later = 0;
+}
+
 /* What went out of pages: by what was looked at, since a packet has many. */
 static void count_pages(struct mr_sim *sim, const struct mr_source_action *action)
 {
@@ -245,19 +258,8 @@ static void count_pages(struct mr_sim *sim, const struct mr_source_action *actio
 
 	if (!is_packet && !is_page)
 		return;
-	for (uint32_t i = 0; i < sim->look_count; i++) {
-		struct mr_page_entry *entry =
-			mr_bitmap_test(sim->blocks[sim->looks[i].block].touched, sim->looks[i].page)
-				? mr_page_map_find(&sim->source_map, sim->looks[i].block, sim->looks[i].page)
-				: NULL;
-
-		sim->result.pages_sent++;
-		sim->result.page_events++;
-		if (!entry)
-			continue;
-		sim->result.pages_sent_twice += (entry->flags & PAGE_SENT) != 0;
-		entry->flags |= PAGE_SENT;
-	}
+	for (uint32_t i = 0; i < sim->look_count; i++)
+		count_page(sim, sim->looks[i].block, sim->looks[i].page);
 	sim->look_count = 0;
 }
 
@@ -287,6 +289,7 @@ void mr_sim_send(struct mr_sim *sim, const struct mr_source_action *action)
 				     .body = action->send.body};
 
 	count_bytes(sim, action);
+	mr_sim_note_barrier(sim, action);
 	if (sim->in_postcopy && action->send.kind != MR_MULTIFD_PACKET &&
 	    action->send.block < sim->scenario->block_count)
 		see_page(sim, action);

@@ -225,8 +225,8 @@ static void carry_out(struct mr_sim *sim, const struct mr_source_action *action)
 		save_device(sim, action->save.handler);
 		break;
 	case MR_SOURCE_ACTION_DESCRIBE:
-		mr_outgoing_save(sim->source, (struct mr_bytes){(const uint8_t *)sim->description_text,
-								strlen(sim->description_text)});
+		mr_outgoing_save(sim->source, (struct mr_bytes){(const uint8_t *)sim->ends.description_text,
+								strlen(sim->ends.description_text)});
 		break;
 	default:
 		see(sim, action);

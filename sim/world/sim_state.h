@@ -9,6 +9,7 @@
 
 #include "ref/discard.h"
 #include "sim/world/agenda.h"
+#include "sim/world/ends.h"
 #include "sim/world/link.h"
 #include "sim/world/page_map.h"
 #include "sim/world/sim.h"
@@ -17,9 +18,8 @@ enum {
 	SOURCE_ACTORS = MR_SOURCE_MULTIFD + MR_OUTGOING_MULTIFD_MAX,
 	DESTINATION_ACTORS = MR_ACTOR_COUNT,
 	NOBODY = UINT32_MAX,
-	THREAD_FIRST = 1000,         /* of vCPU 0; the others follow */
-	DEVICE_THREAD = 999,         /* who loads devices */
-	BLOCK_ALIGNMENT = 64 * 4096, /* of blocks among all RAM: what XBZRLE's cache goes by */
+	THREAD_FIRST = 1000, /* of vCPU 0; the others follow */
+	DEVICE_THREAD = 999, /* who loads devices */
 	HOST_EIO = 5,
 	HOST_ENOMEM = 12,
 	HOST_EEXIST = 17,
@@ -78,6 +78,8 @@ struct sim_block {
 	uint64_t host_pages; /* target pages of a host page */
 	uint64_t *touched;   /* bitmap: pages that have an entry in the source's map */
 	uint64_t *arrived;   /* bitmap: pages that are at the destination */
+	uint64_t *sent;      /* bitmap: pages that went out */
+	uint64_t *logged;    /* bitmap: pages that were written since the log was handed over */
 	bool registered;     /* faults are caught */
 };
 
@@ -105,12 +107,17 @@ struct sim_connection {
 	uint64_t backward_told;             /* bytes at the source that were told */
 };
 
-enum { PAGE_LOGGED = 1, PAGE_SENT = 2 };
-
 struct sim_told {
 	uint32_t block;
 	uint64_t offset, thread;
 	uint64_t due; /* time at which the handler can know */
+};
+
+/* A place of the main channel behind which the destination has to have written so many packets. */
+struct sim_barrier {
+	uint32_t connection;
+	uint64_t offset; /* of the record that is the barrier */
+	uint64_t packets;
 };
 
 struct mr_sim {
@@ -125,21 +132,11 @@ struct mr_sim {
 	bool ended; /* both ends are through, the guest may go on for a while */
 
 	/* the machines */
-	struct mr_profile profiles[2];
-	struct mr_outgoing_config source_config;
-	struct mr_incoming_config destination_config;
+	struct mr_ends ends;
 	struct mr_outgoing *source;
 	struct mr_incoming *destination;
 	void *source_arena, *destination_arena;
-	struct mr_outgoing_block source_blocks[MR_SCENARIO_BLOCKS_MAX];
-	struct mr_incoming_block destination_blocks[MR_SCENARIO_BLOCKS_MAX];
 	struct mr_choices choices;
-	struct mr_handlers handlers;
-	struct mr_handler_entry entries[MR_SCENARIO_DEVICES_MAX + 2];
-	struct mr_description *description;
-	char *description_text;
-	char machine[64];
-	char device_names[MR_SCENARIO_DEVICES_MAX][24];
 	uint8_t *device_body;
 	uint8_t *temporary[2];
 	struct sim_actor source_actors[SOURCE_ACTORS], destination_actors[DESTINATION_ACTORS];
@@ -154,13 +151,15 @@ struct mr_sim {
 	uint32_t last_of_role[MR_ROLE_COUNT];
 	uint32_t all_accepted;
 	void *method_states[MR_INCOMING_MULTIFD_MAX];
+	uint64_t packets_sent, packets_written; /* of multifd, with pages */
+	struct sim_barrier *barriers;           /* that the destination has not come to; a ring */
+	size_t barrier_first, barrier_count, barrier_capacity;
+	uint64_t barrier_packets; /* of the last one */
 
 	/* memories */
 	struct mr_content content;
 	struct sim_block blocks[MR_SCENARIO_BLOCKS_MAX];
 	struct mr_page_map source_map, destination_map;
-	struct sim_page *dirty; /* logged */
-	size_t dirty_count, dirty_capacity;
 	bool logging;
 	uint8_t *read_pages; /* for MR_PACKET_PAGES_MAX pages of one step */
 	uint8_t *zero_page;
@@ -199,6 +198,7 @@ struct mr_sim {
 	bool refuses_memory; /* MR_FAULT_MEMORY is in force */
 	uint64_t memory_limit;
 	bool cancelled;
+	bool cleans_up; /* the destination gives back what it caught faults by */
 };
 
 /* ---- sim.c ---- */
@@ -222,6 +222,7 @@ void mr_sim_tear_down(struct mr_sim *sim);
 
 /* Functions that the machines look at and write guest memory by. */
 const uint8_t *mr_sim_read_page(void *argument, unsigned actor, uint32_t block, uint64_t offset, enum mr_look look);
+bool mr_sim_is_zero(void *argument, unsigned actor, uint32_t block, uint64_t offset);
 uint8_t *mr_sim_write_page(void *argument, uint32_t block, uint64_t offset);
 void mr_sim_write_zero(void *argument, uint32_t block, uint64_t offset);
 /* What the step at hand wrote is looked at and remembered. */
@@ -238,10 +239,18 @@ void mr_sim_hand_over_log(struct mr_sim *sim);
 int mr_sim_place(struct mr_sim *sim, const struct mr_action_placed *placed);
 int mr_sim_discard(struct mr_sim *sim, const struct mr_action_range *range);
 int mr_sim_write_packet(struct mr_sim *sim, const struct mr_action *action);
-/* No page that is there is older than the source's. */
+/* No page that is there is older than what went out of it last; than the source's. */
+void mr_sim_check_not_older(struct mr_sim *sim);
 void mr_sim_check_stale(struct mr_sim *sim);
 /* All is there, as it was at the source. */
 void mr_sim_check_memory(struct mr_sim *sim);
+
+/* ---- sim_barrier.c: multifd channels against the main channel ---- */
+
+/* The source sends something: a packet, or a record that is a barrier. */
+void mr_sim_note_barrier(struct mr_sim *sim, const struct mr_source_action *action);
+/* The destination has gone on by the main channel. */
+void mr_sim_check_barriers(struct mr_sim *sim, const struct mr_action *action);
 
 /* ---- sim_guest.c ---- */
 
@@ -313,8 +322,10 @@ int mr_sim_refusal(struct mr_sim *sim, enum mr_fault_kind kind);
 void mr_sim_look_for_end(struct mr_sim *sim);
 /* One end starts the guest, which runs at the other. */
 void mr_sim_double(struct mr_sim *sim, const char *text);
-/* Nothing happens any more. */
-void mr_sim_stand_still(struct mr_sim *sim);
+/* The destination closes a connection: whether pages that its guest waits for were to come there still. */
+void mr_sim_look_for_holes(struct mr_sim *sim, uint32_t connection);
+/* Nothing happens any more. True if the operator has found something to do. */
+bool mr_sim_stand_still(struct mr_sim *sim);
 void mr_sim_finish(struct mr_sim *sim);
 
 #endif

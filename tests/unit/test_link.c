@@ -389,6 +389,75 @@ static void each_direction_has_its_buffer(void **state)
 	net_free(net);
 }
 
+/* A packet of 500 bytes a time leaves. */
+static void who_had_to_wait_goes_on_when_a_third_is_free(void **state)
+{
+	struct mr_scenario_link config = plain;
+	struct net *net;
+
+	(void)state;
+	config.send_buffer = 3000;
+	config.quantum = 500;
+	net = net_new(&config, 1);
+	send_bytes(net, 0, 0, 3001);
+	assert_false(mr_link_has_room(&net->link, 0, 0));
+	/* 2501, then 2001 bytes are left: some are free, but not a third */
+	run_until(net, 1000);
+	assert_int_equal(pipe_of(net, 0, 0)->departed, 1000);
+	assert_false(mr_link_has_room(&net->link, 0, 0));
+	run_until(net, 1500);
+	assert_true(mr_link_has_room(&net->link, 0, 0));
+	/* who did not have to wait may fill it up, again and again */
+	send_bytes(net, 0, 0, 1499);
+	assert_true(mr_link_has_room(&net->link, 0, 0));
+	send_bytes(net, 0, 0, 1);
+	assert_int_equal(pipe_of(net, 0, 0)->written - pipe_of(net, 0, 0)->departed, 3001);
+	assert_false(mr_link_has_room(&net->link, 0, 0));
+	/* exactly two thirds of what is waited for */
+	run_until(net, 2000);
+	assert_false(mr_link_has_room(&net->link, 0, 0));
+	send_bytes(net, 0, 0, 499);
+	run_until(net, 3000);
+	assert_int_equal(pipe_of(net, 0, 0)->written - pipe_of(net, 0, 0)->departed, 2000);
+	assert_true(mr_link_has_room(&net->link, 0, 0));
+	net_free(net);
+}
+
+/* Room is worth a word when the sender has nothing else to wait for, and a turn or half of the buffer is free. */
+static void room_is_told_by_turns(void **state)
+{
+	struct mr_scenario_link config = plain;
+	struct net *net;
+
+	(void)state;
+	config.receive_buffer = 4000;
+	net = net_new(&config, 1);
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 0));
+	send_bytes(net, 0, 0, 4000);
+	run(net);
+	/* the sender has nothing more */
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 4000));
+	send_bytes(net, 0, 0, 10000);
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 1499));
+	assert_true(mr_link_awaits_room(&net->link, 0, 0, 1500));
+	read_bytes(net, 0, 0, 1500);
+	/* they are on their way */
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 4000));
+	run(net);
+	assert_int_equal(pipe_of(net, 0, 0)->arrived, 5500);
+	/* it counts from what was told, never back */
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 2999));
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 0));
+	assert_true(mr_link_awaits_room(&net->link, 0, 0, 3000));
+	/* a turn that is larger than the buffer */
+	net->config.quantum = 1 << 20;
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 3499));
+	assert_true(mr_link_awaits_room(&net->link, 0, 0, 3500));
+	mr_link_break(&net->link, 0);
+	assert_false(mr_link_awaits_room(&net->link, 0, 0, 3500));
+	net_free(net);
+}
+
 /* A sender's buffer of nothing: the sender waits for each of its bytes. */
 static void no_send_buffer_at_all(void **state)
 {
@@ -689,6 +758,8 @@ int main(void)
 		cmocka_unit_test(jitter_changes_no_order),
 		cmocka_unit_test(the_window_holds_back),
 		cmocka_unit_test(each_direction_has_its_buffer),
+		cmocka_unit_test(who_had_to_wait_goes_on_when_a_third_is_free),
+		cmocka_unit_test(room_is_told_by_turns),
 		cmocka_unit_test(no_send_buffer_at_all),
 		cmocka_unit_test(an_end_comes_behind_the_bytes),
 		cmocka_unit_test(what_was_under_way_is_lost),

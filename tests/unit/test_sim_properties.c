@@ -240,11 +240,67 @@ static bool foresee_versions(struct mr_sim *sim)
 	return any;
 }
 
+/* All is there, but the last version of a page, whose contents nobody takes for zero. */
+static bool lose_last_version(struct mr_sim *sim)
+{
+	for (uint64_t page = 0; stands_still(sim) && sim->devices_loaded && page < sim->blocks[0].pages; page++) {
+		struct mr_page_entry *entry = mr_page_map_find(&sim->destination_map, 0, page);
+
+		if (!entry || entry->version == 0 || !mr_bitmap_test(sim->blocks[0].arrived, page) ||
+		    mr_content_is_zero(&sim->content, 0, page, entry->version))
+			continue;
+		entry->version--;
+		return true;
+	}
+	return false;
+}
+
+/* What is on its way to be placed counts as sent before the last write, with which it went out. */
+static bool age_what_comes(struct mr_sim *sim)
+{
+	bool any = false;
+
+	for (uint64_t page = 0; sim->in_postcopy && page < sim->blocks[0].pages; page++) {
+		struct mr_page_entry *entry = mr_page_map_find(&sim->source_map, 0, page);
+
+		if (!entry || entry->later || mr_bitmap_test(sim->blocks[0].arrived, page))
+			continue;
+		entry->version++;
+		any = true;
+	}
+	return any;
+}
+
 static void not_older(void **state)
 {
 	(void)state;
 	expect_broken(0, foresee_versions, MR_PROPERTY_NOT_OLDER);
 	expect_broken(SIM_MULTIFD, foresee_versions, MR_PROPERTY_NOT_OLDER);
+	expect_broken(0, lose_last_version, MR_PROPERTY_NOT_OLDER);
+	expect_broken(SIM_MULTIFD, lose_last_version, MR_PROPERTY_NOT_OLDER);
+	expect_broken(SIM_POSTCOPY, lose_last_version, MR_PROPERTY_NOT_OLDER);
+	expect_broken(SIM_POSTCOPY, age_what_comes, MR_PROPERTY_NOT_OLDER);
+}
+
+/* A packet that was written is none. */
+static bool forget_packet(struct mr_sim *sim)
+{
+	if (sim->packets_written == 0 || sim->barrier_count == 0)
+		return false;
+	sim->packets_written--;
+	return true;
+}
+
+static void barrier(void **state)
+{
+	static const char *const of_releases[] = {"4.0", "7.2", "8.2", "9.2", "11.1"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(of_releases) / sizeof(of_releases[0]); i++) {
+		sim_scenario(&scenario, of_releases[i], SIM_MULTIFD, i);
+		expect_broken_in(sim_new(&scenario, NULL), forget_packet, MR_PROPERTY_BARRIER);
+	}
+	expect_broken(SIM_MULTIFD | SIM_POSTCOPY, forget_packet, MR_PROPERTY_BARRIER);
 }
 
 /* ---- Pages that are there ---- */
@@ -300,9 +356,11 @@ static bool write_in_secret(struct mr_sim *sim)
 	struct mr_page_entry *entry =
 		stands_still(sim) && sim->devices_loaded ? find_written(sim, &sim->source_map) : NULL;
 
-	if (entry)
-		entry->version++;
-	return entry;
+	if (!entry)
+		return false;
+	entry->version++;
+	entry->later++;
+	return true;
 }
 
 static bool write_in_secret_later(struct mr_sim *sim)
@@ -314,6 +372,7 @@ static bool write_in_secret_later(struct mr_sim *sim)
 			continue;
 		mr_bitmap_set(sim->blocks[0].touched, page, 1);
 		mr_page_map_get(&sim->source_map, 0, page)->version += FAR_AWAY;
+		mr_page_map_get(&sim->source_map, 0, page)->later += FAR_AWAY;
 	}
 	return true;
 }
@@ -520,6 +579,7 @@ int main(void)
 		cmocka_unit_test(content),
 		cmocka_unit_test(content_from_the_future),
 		cmocka_unit_test(not_older),
+		cmocka_unit_test(barrier),
 		cmocka_unit_test(placed_once),
 		cmocka_unit_test(nothing_overwritten),
 		cmocka_unit_test(stale_discarded),
