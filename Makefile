@@ -4,6 +4,8 @@
 #   make demo           the main job on real recordings
 #   make check          every test in every variant, and a short run of each fuzz target
 #   make unit           only the unit tests, in the variant at hand
+#   make uffd-campaign  200 migrations on real memory behind userfaultfd, each replayed
+#   make tsan           what has threads, under ThreadSanitizer
 #   make swarm          10,000 simulated migrations, each drawn from a seed of its own
 #   make bench          the benchmarks; bench-instructions counts instructions for each decoder, and compares
 #   make fuzz           the fuzz targets; fuzz-brief runs each for FUZZ_SECONDS, fuzz-afl-brief with AFL++
@@ -223,6 +225,22 @@ SWARM_SEEDS = 1..10000
 swarm: all
 	@status=0; $(program) sim --seeds $(SWARM_SEEDS) --failures '$(OUT)/swarm' >'$(OUT)/swarm.txt' || status=$$?; \
 		sed -n '/^  [A-Za-z]/p; /^[0-9]* runs/,$$p' '$(OUT)/swarm.txt'; exit $$status
+
+# ---- real memory
+
+.PHONY: uffd-campaign tsan tsan-built
+UFFD_SEEDS = 1 200
+
+uffd-campaign: all
+	@$(test_environment) KEEP='$(abspath $(OUT)/uffd)' tools/uffd-campaign.sh $(UFFD_SEEDS)
+
+tsan:
+	+@$(submake) CC=clang SANITIZE=thread tsan-built
+
+tsan_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/test_host_*.c))
+
+tsan-built: all $(tsan_programs)
+	@$(test_environment) SANITIZED=1 tests/run.sh $(tsan_programs:%=unit:clang-thread:%) shell:clang-thread:tests/cli/uffd.sh
 
 # ---- benchmarks
 

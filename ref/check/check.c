@@ -197,6 +197,7 @@ static void check_recovery_start(struct mr_checker *checker, struct mr_check_cha
 {
 	const uint16_t number = record->kind == MR_COMMAND ? record->command.number : 0;
 
+	mr_check_forget_ends(checker);
 	if (number != MR_COMMAND_RECV_BITMAP && number != MR_COMMAND_POSTCOPY_RESUME)
 		mr_report(checker, mr_place_at(channel, record->offset), MR_STR_028,
 			  mr_text("RECV_BITMAP or RESUME first"),

@@ -116,6 +116,7 @@ struct mr_check_channel {
 struct mr_check_handler {
 	uint32_t id, instance;
 	bool started, ended;
+	bool ended_before; /* on a connection that was lost: it may have come or not */
 	uint8_t length;
 	uint8_t idstr[MR_NAME_MAX];
 };
@@ -224,6 +225,8 @@ void mr_check_name(struct mr_check_channel *channel, struct mr_bytes name, uint6
 const struct mr_check_channel *mr_check_forward(const struct mr_checker *checker, uint32_t channel);
 
 void mr_check_section(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record);
+/* A recovery begins: nobody knows whether the last END of a handler arrived. */
+void mr_check_forget_ends(struct mr_checker *checker);
 void mr_check_eof(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record);
 /* Any record of a main channel. */
 void mr_check_device(struct mr_checker *checker, const struct mr_check_channel *channel,

@@ -162,6 +162,16 @@ void mr_check_section(struct mr_checker *checker, struct mr_check_channel *chann
 	main->in_ram_start = record->kind == MR_SECTION_START && mr_name_is(record->section.idstr, "ram");
 }
 
+void mr_check_forget_ends(struct mr_checker *checker)
+{
+	for (uint32_t i = 0; i < checker->handler_count; i++) {
+		struct mr_check_handler *handler = &checker->handlers[i];
+
+		handler->ended_before |= handler->ended;
+		handler->ended = false;
+	}
+}
+
 /* ---- End mark ---- */
 
 void mr_check_eof(struct mr_checker *checker, struct mr_check_channel *channel, const struct mr_record *record)
@@ -177,7 +187,7 @@ void mr_check_eof(struct mr_checker *checker, struct mr_check_channel *channel, 
 	for (uint32_t i = 0; i < checker->handler_count && !snapshot; i++) {
 		const struct mr_check_handler *handler = &checker->handlers[i];
 
-		if (handler->started && !handler->ended)
+		if (handler->started && !handler->ended && !handler->ended_before)
 			mr_report(checker, place, MR_STR_018,
 				  mr_text("END of id %" PRIu32 ", %.60s", handler->id,
 					  mr_text_name(name_of(handler)).text),

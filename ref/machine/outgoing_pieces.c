@@ -58,8 +58,24 @@ static void add_actor(struct mr_pieces *pieces, const struct source_actor *actor
 
 /* ---- What is sent ---- */
 
-static void add_scan(struct mr_pieces *pieces, const struct scan *scan)
+/* A source that lost its connection goes by what the destination's bitmaps will say, whatever it thinks it has sent. */
+static bool is_paused(const struct mr_outgoing *outgoing)
 {
+	return outgoing->status == MR_SOURCE_STATUS_POSTCOPY_PAUSED ||
+	       outgoing->status == MR_SOURCE_STATUS_POSTCOPY_RECOVER_SETUP;
+}
+
+static bool is_asking(const struct mr_outgoing *outgoing)
+{
+	return outgoing->status == MR_SOURCE_STATUS_POSTCOPY_RECOVER;
+}
+
+static void add_scan(struct mr_pieces *pieces, const struct scan *scan, bool decided)
+{
+	if (!decided) {
+		mr_piece_add(pieces, scan, sizeof(*scan), true);
+		return;
+	}
 	MR_STATE(pieces, scan, block, block);
 	MR_STATE(pieces, scan, page, searching);
 	MR_SCRATCH(pieces, scan, passes, passes);
@@ -75,6 +91,14 @@ static void add_scan(struct mr_pieces *pieces, const struct scan *scan)
 	}
 }
 
+static void add_request(struct mr_pieces *pieces, const struct mr_page_request *request)
+{
+	MR_STATE(pieces, request, block, block);
+	/* As it was asked is only told. */
+	MR_SCRATCH(pieces, request, start, length);
+	MR_STATE(pieces, request, page, sent);
+}
+
 /* Where the ring begins is of no account. */
 static void add_queue(struct mr_pieces *pieces, const struct mr_request_queue *queue)
 {
@@ -84,9 +108,9 @@ static void add_queue(struct mr_pieces *pieces, const struct mr_request_queue *q
 	MR_SCRATCH(pieces, queue, first, first);
 	MR_STATE(pieces, queue, count, count);
 	for (uint32_t i = 0; i < before_end; i++)
-		MR_STATE(pieces, &queue->ring[queue->first + i], block, sent);
+		add_request(pieces, &queue->ring[queue->first + i]);
 	for (uint32_t i = 0; i < queue->count - before_end; i++)
-		MR_STATE(pieces, &queue->ring[i], block, sent);
+		add_request(pieces, &queue->ring[i]);
 }
 
 static void add_saver(struct mr_pieces *pieces, const struct mr_outgoing *outgoing)
@@ -114,6 +138,7 @@ static void add_discards(struct mr_pieces *pieces, const struct mr_outgoing *out
 static void add_sending(struct mr_pieces *pieces, const struct mr_outgoing *outgoing)
 {
 	const bool packs = outgoing->in_package || !outgoing->package_sent;
+	const bool decided = !is_paused(outgoing) && !(is_asking(outgoing) && outgoing->bitmaps_missing);
 
 	MR_STATE(pieces, outgoing, asked_block, urgent_pages);
 	MR_STATE(pieces, outgoing, package_length, package_length);
@@ -121,9 +146,11 @@ static void add_sending(struct mr_pieces *pieces, const struct mr_outgoing *outg
 		     false);
 	MR_STATE(pieces, outgoing, body, body);
 	MR_STATE(pieces, outgoing, pending, pending);
-	MR_STATE(pieces, outgoing, last_block, last_ram_channel);
-	MR_STATE(pieces, outgoing, section_answer, dirty_count);
-	add_scan(pieces, &outgoing->scan);
+	MR_PIECE_OF(pieces, outgoing, last_block, last_block, !decided);
+	MR_STATE(pieces, outgoing, last_ram_channel, last_ram_channel);
+	MR_STATE(pieces, outgoing, section_answer, section_answer);
+	MR_PIECE_OF(pieces, outgoing, dirty_count, dirty_count, !decided);
+	add_scan(pieces, &outgoing->scan, decided);
 	add_host_page(pieces, &outgoing->broken_page);
 	add_saver(pieces, outgoing);
 	add_queue(pieces, &outgoing->queue);
@@ -149,9 +176,10 @@ static void add_block(struct mr_pieces *pieces, const struct mr_outgoing *outgoi
 {
 	const size_t bytes = mr_bitmap_words(block->pages) * sizeof(uint64_t);
 	const uint64_t chunks = (block->pages >> outgoing->config.clear_bitmap_shift) + 1;
+	const bool decided = !is_paused(outgoing) && (!is_asking(outgoing) || block->answered);
 
-	MR_STATE(pieces, block, answered, answered);
-	mr_piece_add(pieces, source_at(outgoing, block->dirty), bytes, false);
+	MR_PIECE_OF(pieces, block, answered, answered, is_paused(outgoing));
+	mr_piece_add(pieces, source_at(outgoing, block->dirty), bytes, !decided);
 	if (block->unsent)
 		mr_piece_add(pieces, source_at(outgoing, block->unsent), bytes, false);
 	mr_piece_add(pieces, source_at(outgoing, block->unlogged), mr_bitmap_words(chunks) * sizeof(uint64_t), false);

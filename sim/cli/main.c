@@ -17,6 +17,8 @@ static const struct command commands[] = {
 	{"replay", "hold a recording against the reference: bytes, actions, return path, memory", command_replay},
 	{"describe", "print, save or compare the layout of device sections", command_describe},
 	{"sim", "simulate a migration from a scenario and a seed, or a swarm of them", command_sim},
+	{"explore", "visit every interleaving of a small world, and check what has to hold in each", command_explore},
+	{"host", "tell what this host offers for postcopy on real memory", command_host},
 	{"report", "write one HTML page about a recorded migration", command_report},
 };
 

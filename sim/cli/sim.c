@@ -1,5 +1,6 @@
 /* sim.c: `migref sim`: one simulated migration, or a swarm of them. */
 #include "sim/cli/cli.h"
+#include "sim/cli/sim_host.h"
 #include "sim/cli/sim_run.h"
 #include "sim/cli/sim_summary.h"
 #include "sim/cli/sim_swarm.h"
@@ -11,13 +12,26 @@
 
 enum { JOBS_MAX = 1024, SHARDS_MAX = 1 << 20 };
 
-enum { KEY_SEED = 256, KEY_SEEDS, KEY_JOBS, KEY_SHARD, KEY_FAILURES, KEY_REQUIRE, KEY_MERGE, KEY_PRINT };
+enum {
+	KEY_SEED = 256,
+	KEY_SEEDS,
+	KEY_JOBS,
+	KEY_SHARD,
+	KEY_FAILURES,
+	KEY_REQUIRE,
+	KEY_MERGE,
+	KEY_PRINT,
+	KEY_MEMORY,
+	KEY_CLIENT
+};
 
 struct sim_options {
 	char **paths; /* SCENARIO; of --merge: files */
 	int count;
 	const char *recording;
 	bool json, print, merge;
+	bool real; /* on memory of the host */
+	struct sim_host_options host;
 	bool has_seed, has_seeds, has_shard;
 	uint64_t seed;
 	struct sim_swarm_options swarm;
@@ -28,6 +42,14 @@ static const struct argp_option options[] = {
 	{"seed", KEY_SEED, "N", 0, "draw everything that is drawn from N; without SCENARIO that, too", 1},
 	{"output", 'o', "DIR", 0, "write it as a recording into DIR, which is new or empty", 1},
 	{"print", KEY_PRINT, NULL, 0, "print the scenario as a file, and run nothing", 1},
+	{"memory", KEY_MEMORY, "KIND", 0,
+	 "run it in earnest: two processes, guest memory behind userfaultfd, real vCPU threads; KIND: uffd (private "
+	 "memory), uffd-shared (memfd); blocks of huge pages take them from the host's pool",
+	 1},
+	{"shared-client", KEY_CLIENT, NULL, 0,
+	 "with --memory uffd-shared: a process of its own shares the guest's memory and catches its own faults, as a "
+	 "vhost-user back end does",
+	 1},
 	{NULL, 0, NULL, 0, "A swarm:", 2},
 	{"seeds", KEY_SEEDS, "A..B", 0, "run each of these seeds, and print a line for each", 2},
 	{"jobs", KEY_JOBS, "N", 0, "processes at once; by default as many as there are processors", 2},
@@ -105,27 +127,40 @@ static void parse_shard(struct sim_options *sim, const char *text, const struct 
 	sim->has_shard = true;
 }
 
+static void parse_memory(struct sim_options *sim, const char *text, const struct argp_state *state)
+{
+	sim->real = true;
+	if (strcmp(text, "uffd") == 0)
+		sim->host.ordinary = MR_HOST_ANONYMOUS;
+	else if (strcmp(text, "uffd-shared") == 0)
+		sim->host.ordinary = MR_HOST_SHARED;
+	else
+		argp_error(state, "--memory: expected uffd or uffd-shared, found %s", text);
+}
+
 static void check_merge(const struct sim_options *sim, const struct argp_state *state)
 {
 	if (sim->count == 0)
 		argp_error(state, "--merge: expected a FILE");
 	if (sim->has_seed || sim->has_seeds || sim->swarm.jobs || sim->has_shard || sim->swarm.failures ||
-	    sim->swarm.swarm.require_all || sim->recording || sim->print)
+	    sim->swarm.swarm.require_all || sim->recording || sim->print || sim->real)
 		argp_error(state, "--merge goes with no option but --json");
 }
 
 static void check_swarm(const struct sim_options *sim, const struct argp_state *state)
 {
-	if (sim->has_seed || sim->recording || sim->print)
-		argp_error(state, "--seeds goes with neither --seed, -o nor --print");
+	if (sim->has_seed || sim->recording || sim->print || sim->real)
+		argp_error(state, "--seeds goes with neither --seed, -o, --memory nor --print");
 }
 
 static void check_lone(const struct sim_options *sim, const struct argp_state *state)
 {
 	if (sim->swarm.jobs || sim->has_shard || sim->swarm.failures || sim->swarm.swarm.require_all)
 		argp_error(state, "--jobs, --shard, --failures and --require-all go with --seeds");
-	if (sim->print && (sim->recording || sim->json))
-		argp_error(state, "--print goes with neither -o nor --json");
+	if (sim->print && (sim->recording || sim->json || sim->real))
+		argp_error(state, "--print goes with neither -o, --memory nor --json");
+	if (sim->host.shared_client && !sim->real)
+		argp_error(state, "--shared-client goes with --memory");
 	if (sim->count == 0 && !sim->has_seed)
 		argp_error(state, "expected a SCENARIO, --seed or --seeds");
 }
@@ -168,6 +203,12 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case KEY_MERGE:
 		sim->merge = true;
+		return 0;
+	case KEY_MEMORY:
+		parse_memory(sim, argument, state);
+		return 0;
+	case KEY_CLIENT:
+		sim->host.shared_client = true;
 		return 0;
 	case KEY_PRINT:
 		sim->print = true;
@@ -226,6 +267,11 @@ static int simulate(struct sim_options *sim, const char *path, struct mr_scenari
 	}
 	if (sim->print)
 		return mr_scenario_write(scenario, stdout) < 0 ? STATUS_FAILED : STATUS_HOLDS;
+	if (sim->real) {
+		sim->host.recording = sim->recording;
+		sim->host.json = sim->json;
+		return sim_host_run(path, scenario, &sim->host);
+	}
 	return run_one(sim, path, scenario);
 }
 

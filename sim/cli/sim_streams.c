@@ -197,7 +197,6 @@ static const struct {
 
 struct judge {
 	const struct mr_outgoing_config *source;
-	enum mr_role role; /* of the channel that is being read */
 	bool completed;
 	struct mr_finding first; /* that nothing excuses */
 };
@@ -209,9 +208,6 @@ static void take_finding(void *argument, const struct mr_finding *finding)
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
 		if (finding->rule == known[i].rule && mr_profile_does(&judge->source->profile, known[i].by))
 			return;
-	/* whether the END before the cut arrived is not known to the source */
-	if (finding->rule == MR_STR_015 && judge->role == MR_ROLE_RECOVERY)
-		return;
 	if (!judge->first.rule)
 		judge->first = *finding;
 }
@@ -250,7 +246,6 @@ static bool judge_stream(const struct sim_streams *streams, struct judge *judge,
 	/* what did not arrive is sent again; without a recovery it shows what the source had in mind */
 	if (stream->cut && recovered && stream->arrived < length)
 		length = (size_t)stream->arrived;
-	judge->role = stream->role;
 	mr_decoder_init(decoder, session, stream->role, channel);
 	while ((result = mr_decode(decoder, window, length, !cut, &record)) == MR_RECORD) {
 		mr_checker_record(checker, decoder, &record);

@@ -375,6 +375,15 @@ static bool obey(struct replayer *replayer, size_t number, const struct mr_log_r
 	case MR_LOG_TIME:
 		mr_incoming_set_time(world->incoming, record->count);
 		return true;
+	case MR_LOG_CLIENT:
+		return mr_incoming_register_client(world->incoming) == (int)record->count ||
+		       misfit(replayer, MR_LOG_002, "record %zu: client %" PRIu64 " cannot begin", number,
+			      record->count);
+	case MR_LOG_CLIENT_FAULT:
+		return mr_incoming_client_fault(world->incoming, (unsigned)record->count, record->block,
+						record->offset) ||
+		       misfit(replayer, MR_LOG_004, "record %zu: the fault handler takes no fault of client %" PRIu64,
+			      number, record->count);
 	}
 	return misfit(replayer, MR_LOG_002, "record %zu: of no kind", number);
 }

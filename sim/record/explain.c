@@ -242,6 +242,14 @@ static void put_input_json(FILE *out, const struct mr_incoming *incoming, const 
 		put_member(out, "block", block_name(incoming, record->block));
 		fprintf(out, ",\"offset\":%" PRIu64 ",\"thread\":%" PRIu64, record->offset, record->thread);
 		break;
+	case MR_LOG_CLIENT:
+		fprintf(out, "{\"input\":\"client\",\"client\":%" PRIu64, record->count);
+		break;
+	case MR_LOG_CLIENT_FAULT:
+		fputs("{\"input\":\"client-fault\"", out);
+		put_member(out, "block", block_name(incoming, record->block));
+		fprintf(out, ",\"offset\":%" PRIu64 ",\"client\":%" PRIu64, record->offset, record->count);
+		break;
 	case MR_LOG_ERROR:
 		mr_actor_format(record->actor, actor);
 		fprintf(out, "{\"input\":\"error\",\"actor\":\"%s\",\"errno\":%d", actor, record->error);
@@ -264,6 +272,14 @@ static void put_input_text(FILE *out, const struct mr_incoming *incoming, const 
 		break;
 	case MR_LOG_FAULT:
 		fprintf(out, "thread %" PRIu64 " touches ", record->thread);
+		put_name(out, block_name(incoming, record->block));
+		fprintf(out, " 0x%" PRIx64, record->offset);
+		break;
+	case MR_LOG_CLIENT:
+		fprintf(out, "client %" PRIu64 " begins to catch faults", record->count);
+		break;
+	case MR_LOG_CLIENT_FAULT:
+		fprintf(out, "a thread of client %" PRIu64 " touches ", record->count);
 		put_name(out, block_name(incoming, record->block));
 		fprintf(out, " 0x%" PRIx64, record->offset);
 		break;

@@ -160,6 +160,8 @@ static void write_header(FILE *out, const struct mr_incoming_config *config, boo
 	}
 	if (unassembled)
 		mr_log_write_flag(out, "unassembled", true);
+	if (config->shared_clients)
+		mr_log_write_flag(out, "shared_clients", true);
 	if (config->handlers)
 		mr_log_write_handlers(out, config->handlers);
 	fputs(",\"blocks\":[", out);
@@ -197,6 +199,11 @@ static bool record_is_told(const struct mr_log_record *record, const struct mr_i
 		return record->count < vcpus_of(config) && record->thread <= INT64_MAX;
 	case MR_LOG_TIME:
 		return record->count <= INT64_MAX;
+	case MR_LOG_CLIENT:
+		return config->shared_clients && record->count < MR_INCOMING_CLIENTS_MAX;
+	case MR_LOG_CLIENT_FAULT:
+		return config->shared_clients && record->count < MR_INCOMING_CLIENTS_MAX &&
+		       record->block < config->block_count && record->offset <= INT64_MAX;
 	}
 	return false;
 }
@@ -241,6 +248,15 @@ static void write_record(FILE *out, const struct mr_log_record *record, const st
 		break;
 	case MR_LOG_TIME:
 		fprintf(out, "{\"time\":%" PRIu64, record->count);
+		break;
+	case MR_LOG_CLIENT:
+		fprintf(out, "{\"client\":%" PRIu64, record->count);
+		break;
+	case MR_LOG_CLIENT_FAULT:
+		fputs("{\"client-fault\":", out);
+		write_name(out, config->blocks[record->block].name);
+		mr_log_write_number(out, "offset", record->offset);
+		mr_log_write_number(out, "client", record->count);
 		break;
 	}
 	fputs("}\n", out);
@@ -363,6 +379,7 @@ static int read_header(const struct mr_log_place *place, json_t *object, struct 
 					   "vcpus",
 					   "open_faults_max",
 					   "unassembled",
+					   "shared_clients",
 					   "handlers",
 					   "blocks"};
 	struct mr_incoming_config *config = &header->config;
@@ -384,6 +401,9 @@ static int read_header(const struct mr_log_place *place, json_t *object, struct 
 	config->package_max = (size_t)package_max;
 	if (json_object_get(object, "unassembled") &&
 	    mr_log_read_flag(place, object, "unassembled", &log->unassembled) < 0)
+		return -1;
+	if (json_object_get(object, "shared_clients") &&
+	    mr_log_read_flag(place, object, "shared_clients", &config->shared_clients) < 0)
 		return -1;
 	if (json_object_get(object, "handlers")) {
 		if (mr_log_read_handlers(place, object, &config->profile, &header->handlers, &header->entries) < 0)
@@ -424,20 +444,38 @@ static int read_open(const struct mr_log_place *place, const json_t *object, str
 	return role == MR_ROLE_RETURN ? mr_log_fail(place, "role: expected a role of a connection, found %s", name) : 0;
 }
 
-static int read_fault(const struct mr_log_place *place, const json_t *object, const struct mr_log_header *header,
-		      struct mr_log_record *record)
+/* Where somebody misses a page: the block's name under `key`, and the offset. */
+static int read_place(const struct mr_log_place *place, const json_t *object, const struct mr_log_header *header,
+		      const char *key, struct mr_log_record *record)
 {
 	char name[MR_NAME_MAX + 1];
 
-	if (mr_log_read_string(place, object, "fault", name, sizeof(name)) < 0 ||
-	    mr_log_read_number(place, object, "offset", 0, INT64_MAX, &record->offset) < 0 ||
-	    mr_log_read_number(place, object, "thread", 0, INT64_MAX, &record->thread) < 0)
+	if (mr_log_read_string(place, object, key, name, sizeof(name)) < 0 ||
+	    mr_log_read_number(place, object, "offset", 0, INT64_MAX, &record->offset) < 0)
 		return -1;
 	while (record->block < header->config.block_count && strcmp(header->blocks[record->block].name, name) != 0)
 		record->block++;
 	return record->block == header->config.block_count
-		       ? mr_log_fail(place, "fault: expected a block of the header, found %.64s", name)
+		       ? mr_log_fail(place, "%s: expected a block of the header, found %.64s", key, name)
 		       : 0;
+}
+
+static int read_fault(const struct mr_log_place *place, const json_t *object, const struct mr_log_header *header,
+		      struct mr_log_record *record)
+{
+	if (read_place(place, object, header, "fault", record) < 0)
+		return -1;
+	return mr_log_read_number(place, object, "thread", 0, INT64_MAX, &record->thread);
+}
+
+static int read_client(const struct mr_log_place *place, const json_t *object, const struct mr_log_header *header,
+		       struct mr_log_record *record)
+{
+	if (!header->config.shared_clients)
+		return mr_log_fail(place, "client: expected a header with shared_clients, found none");
+	if (record->kind == MR_LOG_CLIENT_FAULT && read_place(place, object, header, "client-fault", record) < 0)
+		return -1;
+	return mr_log_read_number(place, object, "client", 0, MR_INCOMING_CLIENTS_MAX - 1, &record->count);
 }
 
 static int read_vcpu(const struct mr_log_place *place, const json_t *object, const struct mr_log_header *header,
@@ -459,11 +497,18 @@ static int record_kind(const struct mr_log_place *place, json_t *object, enum mr
 		enum mr_log_kind kind;
 		const char *keys[3];
 	} kinds[] = {
-		{MR_LOG_OPEN, {"open", "role", "role"}},     {MR_LOG_STEP, {"step", "count", "count"}},
-		{MR_LOG_WAIT, {"wait", "wait", "wait"}},     {MR_LOG_FAULT, {"fault", "offset", "thread"}},
-		{MR_LOG_END, {"end", "bytes", "error"}},     {MR_LOG_RETURN_END, {"return-end", "bytes", "bytes"}},
-		{MR_LOG_ERROR, {"error", "errno", "errno"}}, {MR_LOG_VCPU, {"vcpu", "thread", "thread"}},
-		{MR_LOG_TIME, {"time", "time", "time"}},     {MR_LOG_SHORT, {"short", "channel", "bytes"}},
+		{MR_LOG_OPEN, {"open", "role", "role"}},
+		{MR_LOG_STEP, {"step", "count", "count"}},
+		{MR_LOG_WAIT, {"wait", "wait", "wait"}},
+		{MR_LOG_FAULT, {"fault", "offset", "thread"}},
+		{MR_LOG_END, {"end", "bytes", "error"}},
+		{MR_LOG_RETURN_END, {"return-end", "bytes", "bytes"}},
+		{MR_LOG_ERROR, {"error", "errno", "errno"}},
+		{MR_LOG_VCPU, {"vcpu", "thread", "thread"}},
+		{MR_LOG_TIME, {"time", "time", "time"}},
+		{MR_LOG_SHORT, {"short", "channel", "bytes"}},
+		{MR_LOG_CLIENT_FAULT, {"client-fault", "offset", "client"}},
+		{MR_LOG_CLIENT, {"client", "client", "client"}},
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -475,7 +520,8 @@ static int record_kind(const struct mr_log_place *place, json_t *object, enum mr
 	}
 	return mr_log_fail(
 		place,
-		"expected open, step, wait, short, fault, end, error, return-end, vcpu or time, found none of them");
+		"expected open, step, wait, short, fault, end, error, return-end, vcpu, time, client-fault or client, "
+		"found none of them");
 }
 
 static int read_fields(const struct mr_log_place *place, const json_t *object, const struct mr_log_header *header,
@@ -514,6 +560,9 @@ static int read_fields(const struct mr_log_place *place, const json_t *object, c
 		return read_vcpu(place, object, header, record);
 	case MR_LOG_TIME:
 		return mr_log_read_number(place, object, "time", 0, INT64_MAX, &record->count);
+	case MR_LOG_CLIENT:
+	case MR_LOG_CLIENT_FAULT:
+		return read_client(place, object, header, record);
 	}
 	return -1;
 }

@@ -13,6 +13,8 @@
  *     {"return-end":0,"bytes":1196}
  *     {"vcpu":0,"thread":26462}
  *     {"time":7865181007311}
+ *     {"client":0}
+ *     {"client-fault":"mem","offset":1351680,"client":0}
  *
  * Every key of a record is written and asked for; no other key is allowed. Numbers are below 2^63.
  */

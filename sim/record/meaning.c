@@ -490,6 +490,11 @@ struct mr_meaning mr_input_meaning(enum mr_log_kind kind)
 	case MR_LOG_FAULT:
 		return (struct mr_meaning){"A thread at the destination touches a page that is missing, and waits.",
 					   MR_REQ_001};
+	case MR_LOG_CLIENT:
+		return (struct mr_meaning){"A process that shares guest memory begins to catch faults.", MR_REQ_009};
+	case MR_LOG_CLIENT_FAULT:
+		return (struct mr_meaning){"A thread of such a process touches a page that is missing, and waits.",
+					   MR_REQ_009};
 	case MR_LOG_END:
 		return (struct mr_meaning){"Nothing more comes on this connection.", MR_REC_001};
 	case MR_LOG_ERROR:

@@ -115,19 +115,18 @@ static void write_forward(struct mr_writer *writer, const struct mr_source_actio
 }
 
 /* What the return path takes of it. */
-static void write_return(struct mr_writer *writer, const struct mr_action_send *send)
+static void write_return(struct mr_writer *writer, uint32_t number, struct mr_bytes bytes)
 {
-	struct mr_writer_channel *channel = &writer->channels[send->channel % MR_RECORDING_CHANNELS_MAX];
-	struct mr_bytes bytes = send->bytes;
+	struct mr_writer_channel *channel = &writer->channels[number % MR_RECORDING_CHANNELS_MAX];
 	char name[24];
 
-	if (send->channel >= writer->channel_count)
+	if (number >= writer->channel_count)
 		return;
 	if (bytes.length > channel->return_limit - channel->returned)
 		bytes.length = (size_t)(channel->return_limit - channel->returned);
 	if (bytes.length == 0)
 		return;
-	snprintf(name, sizeof(name), "ch%" PRIu32 ".ret", send->channel);
+	snprintf(name, sizeof(name), "ch%" PRIu32 ".ret", number);
 	if (!channel->has_return)
 		channel->backward = mr_writer_create(writer, name);
 	channel->has_return = true;
@@ -173,8 +172,9 @@ static void take_step(struct mr_writer *writer, const struct mr_log_record *reco
 		note_time(writer);
 	note(writer, record);
 	write_action(writer, action);
-	if (action->kind == MR_ACTION_SEND && !writer->refused[action->actor])
-		write_return(writer, &action->send);
+	writer->steps[action->actor]++;
+	if (action->kind == MR_ACTION_SEND && !writer->refused[action->actor] && writer->part == MR_WRITER_WHOLE)
+		write_return(writer, action->send.channel, action->send.bytes);
 	if (action->asked)
 		writer->refused[action->actor] = 0;
 	writer->destination_finished |= action->kind == MR_ACTION_FINISHED;
@@ -209,7 +209,37 @@ static void end_return(struct mr_writer *writer, const struct mr_log_record *rec
 {
 	if (record->channel < writer->channel_count)
 		writer->channels[record->channel].return_limit = record->bytes;
+	if (writer->part == MR_WRITER_WHOLE)
+		note(writer, record);
+}
+
+static void take_refusal(struct mr_writer *writer, const struct mr_log_record *record)
+{
+	struct mr_writer_refusal *refusals;
+
+	if (writer->part == MR_WRITER_WHOLE) {
+		writer->refused[record->actor] = record->error;
+		note(writer, record);
+		return;
+	}
+	refusals = mr_writer_grow(writer, writer->refusals, writer->refusal_count, &writer->refusal_capacity,
+				  sizeof(*refusals));
+	if (!refusals)
+		return;
+	writer->refusals = refusals;
+	refusals[writer->refusal_count++] =
+		(struct mr_writer_refusal){record->actor, writer->steps[record->actor], record->error};
+}
+
+/* A destination by itself knows of a connection once it has accepted it. */
+static void take_open(struct mr_writer *writer, const struct mr_log_record *record)
+{
 	note(writer, record);
+	if (writer->part != MR_WRITER_DESTINATION || record->channel >= MR_RECORDING_CHANNELS_MAX)
+		return;
+	writer->channels[record->channel].role = record->role;
+	if (record->channel >= writer->channel_count)
+		writer->channel_count = record->channel + 1;
 }
 
 static void take_destination(void *argument, const struct mr_log_record *record, const struct mr_incoming *incoming,
@@ -233,8 +263,10 @@ static void take_destination(void *argument, const struct mr_log_record *record,
 		(record->channel < MR_INCOMING_CHANNELS_MAX ? take_stop : take_wait)(writer, record);
 		break;
 	case MR_LOG_ERROR:
-		writer->refused[record->actor] = record->error;
-		note(writer, record);
+		take_refusal(writer, record);
+		break;
+	case MR_LOG_OPEN:
+		take_open(writer, record);
 		break;
 	case MR_LOG_RETURN_END:
 		end_return(writer, record);
@@ -401,8 +433,11 @@ static void take_line(void *argument, const struct mr_line *line)
 {
 	struct mr_writer *writer = argument;
 
-	if (!writer->failed)
-		mr_writer_take_line(writer, line);
+	if (writer->failed)
+		return;
+	mr_writer_take_line(writer, line);
+	if (writer->part == MR_WRITER_DESTINATION && line->event == MR_LINE_BYTES && line->backward)
+		write_return(writer, line->channel, line->head);
 }
 
 /* ---- Opening ---- */
@@ -439,21 +474,42 @@ static int make_directory(const char *directory, int *folder, char *error, size_
 	return -1;
 }
 
-int mr_writer_open(struct mr_writer **result, const char *directory, char *error, size_t error_size)
+static int open_folder(struct mr_writer *writer, char *error, size_t error_size)
+{
+	if (writer->part != MR_WRITER_DESTINATION)
+		return make_directory(writer->directory, &writer->folder, error, error_size);
+	writer->folder = open(writer->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (writer->folder >= 0)
+		return 0;
+	snprintf(error, error_size, "%s: %s", writer->directory, strerror(errno));
+	return -1;
+}
+
+static int open_actions(struct mr_writer *writer, char *error, size_t error_size)
+{
+	if (writer->part == MR_WRITER_SOURCE)
+		return 0;
+	writer->actions = mr_writer_create(writer, "actions.jsonl");
+	writer->action_lines = writer->actions ? mr_packed_stream(writer->actions) : NULL;
+	if (writer->action_lines)
+		return 0;
+	snprintf(error, error_size, "%s", writer->error);
+	return -1;
+}
+
+int mr_writer_open_part(struct mr_writer **result, enum mr_writer_part part, const char *directory, char *error,
+			size_t error_size)
 {
 	struct mr_writer *writer = calloc(1, sizeof(*writer));
 
 	*result = NULL;
 	if (writer) {
+		writer->part = part;
 		writer->folder = -1;
 		writer->directory = strdup(directory);
 	}
 	if (!writer || !writer->directory) {
 		snprintf(error, error_size, "%s: no memory for a recording", directory);
-		mr_writer_free(writer);
-		return -1;
-	}
-	if (make_directory(directory, &writer->folder, error, error_size) < 0) {
 		mr_writer_free(writer);
 		return -1;
 	}
@@ -467,15 +523,17 @@ int mr_writer_open(struct mr_writer **result, const char *directory, char *error
 	for (uint32_t i = 0; i < MR_RECORDING_CHANNELS_MAX; i++)
 		writer->channels[i] =
 			(struct mr_writer_channel){.return_limit = UINT64_MAX, .last_chunk = {SIZE_MAX, SIZE_MAX}};
-	writer->actions = mr_writer_create(writer, "actions.jsonl");
-	writer->action_lines = writer->actions ? mr_packed_stream(writer->actions) : NULL;
-	if (!writer->action_lines) {
-		snprintf(error, error_size, "%s", writer->error);
+	if (open_folder(writer, error, error_size) < 0 || open_actions(writer, error, error_size) < 0) {
 		mr_writer_free(writer);
 		return -1;
 	}
 	*result = writer;
 	return 0;
+}
+
+int mr_writer_open(struct mr_writer **result, const char *directory, char *error, size_t error_size)
+{
+	return mr_writer_open_part(result, MR_WRITER_WHOLE, directory, error, error_size);
 }
 
 const struct mr_watch *mr_writer_watch(struct mr_writer *writer)
@@ -544,24 +602,6 @@ static void settle_source_log(struct mr_writer *writer, const struct mr_outgoing
 	writer->source_log = settled;
 }
 
-/* The machine type makes the profiles, and is the source's where the destination goes by none. */
-static void write_log(struct mr_writer *writer, const struct mr_writer_end *end)
-{
-	struct mr_packed_file *file = mr_writer_create(writer, "nondeterminism.jsonl");
-	FILE *out = file ? mr_packed_stream(file) : NULL;
-	struct mr_incoming_config config = *end->destination;
-	const char *machine = end->source->machine;
-
-	if (!config.context.machine[0] && machine && strlen(machine) <= MR_MACHINE_NAME_MAX)
-		memcpy(config.context.machine, machine, strlen(machine) + 1);
-	writer->log.unassembled = !config.temporary[0];
-	if (out && mr_log_write(&writer->log, &config, out) < 0)
-		mr_writer_fail(writer,
-			       "%s/nondeterminism.jsonl: a log cannot tell what the destination was set up with",
-			       writer->directory);
-	mr_writer_close(writer, &file, NULL);
-}
-
 static void write_source_log(struct mr_writer *writer, const struct mr_writer_end *end)
 {
 	struct mr_packed_file *file;
@@ -617,15 +657,31 @@ static void write_memory(struct mr_writer *writer, const struct mr_writer_end *e
 	free(page);
 }
 
+static int finish_destination(struct mr_writer *writer, const struct mr_writer_end *end)
+{
+	mr_writer_write_log(writer, end);
+	mr_writer_write_timeline(writer);
+	return !writer->failed && mr_writer_write_part(writer) ? 0 : -1;
+}
+
+static int finish_source(struct mr_writer *writer, const struct mr_writer_end *end)
+{
+	if (writer->part == MR_WRITER_WHOLE) {
+		mr_writer_write_log(writer, end);
+		mr_writer_write_timeline(writer);
+	} else if (!mr_writer_read_part(writer)) {
+		return -1;
+	}
+	write_source_log(writer, end);
+	write_description(writer, end->description);
+	write_memory(writer, end);
+	return !writer->failed && mr_writer_write_manifest(writer, end) ? 0 : -1;
+}
+
 int mr_writer_finish(struct mr_writer *writer, const struct mr_writer_end *end, char *error, size_t error_size)
 {
 	close_streams(writer);
-	write_log(writer, end);
-	write_source_log(writer, end);
-	mr_writer_write_timeline(writer);
-	write_description(writer, end->description);
-	write_memory(writer, end);
-	if (!writer->failed && mr_writer_write_manifest(writer, end))
+	if ((writer->part == MR_WRITER_DESTINATION ? finish_destination : finish_source)(writer, end) == 0)
 		return 0;
 	snprintf(error, error_size, "%s", writer->error);
 	return -1;
@@ -639,6 +695,7 @@ void mr_writer_free(struct mr_writer *writer)
 	mr_timeline_clear(&writer->timeline);
 	mr_log_clear(&writer->log);
 	mr_source_log_clear(&writer->source_log);
+	free(writer->refusals);
 	free(writer->looks.pages);
 	free(writer->queued.pages);
 	if (writer->folder >= 0)

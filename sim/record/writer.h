@@ -20,9 +20,20 @@ enum { MR_WRITER_MEMORY_MAX_GIB = 4 }; /* a larger block is not written as sourc
 struct mr_writer;
 
 /*
+ * Two processes that are an end each write one recording: the source's is whole once the destination's part is there.
+ * The destination's part has the return paths, its log, its actions and the timeline; what it tells of a step may fail
+ * only later: its ERROR and RETURN_END come behind the STEP that they are about. Its return paths are what its lines
+ * bring, since its steps are told before they are carried out.
+ */
+enum mr_writer_part { MR_WRITER_WHOLE, MR_WRITER_SOURCE, MR_WRITER_DESTINATION };
+
+/*
  * A new recording in a directory, which is made, or is there and empty. Returns 0, or -1 with one line in `error`.
  */
 int mr_writer_open(struct mr_writer **result, const char *directory, char *error, size_t error_size);
+/* A part of one; the DESTINATION's goes into the directory that the SOURCE's has made. */
+int mr_writer_open_part(struct mr_writer **result, enum mr_writer_part part, const char *directory, char *error,
+			size_t error_size);
 /* Who looks on. The watch lives as long as the writer. */
 const struct mr_watch *mr_writer_watch(struct mr_writer *writer);
 /* Something could not be written: what follows is in vain, and mr_writer_finish() says why. */
@@ -46,8 +57,9 @@ struct mr_writer_end {
 };
 
 /*
- * Writes all that is left, the manifest last. The destination that was looked on must still be there. Returns 0, or -1
- * with one line in `error`; the directory has no manifest then.
+ * Writes all that is left, the manifest last. The destination that was looked on must still be there; of SOURCE the
+ * destination's part must be finished. Returns 0, or -1 with one line in `error`; the directory has no manifest then.
+ * What `end` says of the other end, a part leaves alone.
  */
 int mr_writer_finish(struct mr_writer *writer, const struct mr_writer_end *end, char *error, size_t error_size);
 /* NULL is allowed. What was written stays. */

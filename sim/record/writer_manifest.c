@@ -13,6 +13,7 @@
 enum { ORDINARY_PAGE_SIZE = 4096, MILLISECOND = 1000000, MEBIBYTE = 1 << 20 };
 
 static const char MANIFEST[] = "manifest.json", UNFINISHED[] = "manifest.json.part";
+static const char DESTINATION_PART[] = "destination.json.part";
 
 const char *mr_writer_status(const struct mr_writer *writer)
 {
@@ -332,8 +333,8 @@ static bool write_text(int descriptor, const char *bytes, size_t length)
 	return true;
 }
 
-/* All of it under another name first: a manifest is there as a whole, or not at all. */
-static bool put_manifest(const struct mr_writer *writer, const char *json)
+/* All of it under another name first: a file is there as a whole, or not at all. */
+static bool put_text(const struct mr_writer *writer, const char *name, const char *json)
 {
 	const int descriptor = openat(writer->folder, UNFINISHED, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	bool written;
@@ -347,7 +348,7 @@ static bool put_manifest(const struct mr_writer *writer, const char *json)
 		written = false;
 		error = errno;
 	}
-	if (written && renameat(writer->folder, UNFINISHED, writer->folder, MANIFEST) == 0)
+	if (written && renameat(writer->folder, UNFINISHED, writer->folder, name) == 0)
 		return true;
 	if (written)
 		error = errno;
@@ -356,24 +357,102 @@ static bool put_manifest(const struct mr_writer *writer, const char *json)
 	return false;
 }
 
-bool mr_writer_write_manifest(struct mr_writer *writer, const struct mr_writer_end *end)
+static bool put_object(struct mr_writer *writer, const char *name, json_t *object)
 {
-	json_t *manifest;
-	char *json;
+	char *json = object ? json_dumps(object, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
 	bool written;
 
-	/* jansson would take a random seed otherwise; the first call of the process decides. */
-	json_object_seed(1);
-	manifest = make_manifest(writer, end);
-	json = manifest ? json_dumps(manifest, JSON_INDENT(1) | JSON_SORT_KEYS) : NULL;
-	json_decref(manifest);
+	json_decref(object);
 	if (!json) {
 		mr_writer_no_memory(writer);
 		return false;
 	}
-	written = put_manifest(writer, json);
+	written = put_text(writer, name, json);
 	if (!written)
-		mr_writer_fail(writer, "%s/%s: %s", writer->directory, MANIFEST, strerror(errno));
+		mr_writer_fail(writer, "%s/%s: %s", writer->directory, name, strerror(errno));
 	free(json);
+	return written;
+}
+
+/* jansson would take a random seed otherwise; the first call of the process decides. */
+static void fix_seed(void)
+{
+	json_object_seed(1);
+}
+
+/* ---- The destination's part ---- */
+
+bool mr_writer_write_part(struct mr_writer *writer)
+{
+	json_t *part;
+
+	fix_seed();
+	part = json_object();
+	json_object_set_new(part, "finished", json_boolean(writer->destination_finished));
+	json_object_set_new(part, "destination", destination_side(writer));
+	json_object_set_new(part, "channels", channels(writer));
+	return put_object(writer, DESTINATION_PART, part);
+}
+
+static json_t *read_part(struct mr_writer *writer)
+{
+	const int descriptor = openat(writer->folder, DESTINATION_PART, O_RDONLY | O_CLOEXEC);
+	json_error_t reason;
+	json_t *part;
+
+	if (descriptor < 0) {
+		mr_writer_fail(writer, "%s/%s: %s", writer->directory, DESTINATION_PART, strerror(errno));
+		return NULL;
+	}
+	part = json_loadfd(descriptor, JSON_REJECT_DUPLICATES, &reason);
+	close(descriptor);
+	if (!part)
+		mr_writer_fail(writer, "%s/%s: %s", writer->directory, DESTINATION_PART, reason.text);
+	return part;
+}
+
+bool mr_writer_read_part(struct mr_writer *writer)
+{
+	json_t *part = read_part(writer);
+
+	writer->destination_finished = json_is_true(json_object_get(part, "finished"));
+	json_decref(part);
+	return part != NULL;
+}
+
+/* What the destination knows alone takes the place of what the source has not seen. */
+static void adopt_part(json_t *manifest, json_t *part)
+{
+	json_t *there = json_object_get(part, "channels"), *channel;
+	size_t index;
+
+	json_object_set(manifest, "destination", json_object_get(part, "destination"));
+	json_array_foreach(json_object_get(manifest, "channels"), index, channel)
+	{
+		json_t *wire_back = json_object_get(json_array_get(there, index), "return");
+
+		if (wire_back)
+			json_object_set(channel, "return", wire_back);
+	}
+}
+
+bool mr_writer_write_manifest(struct mr_writer *writer, const struct mr_writer_end *end)
+{
+	json_t *manifest, *part = NULL;
+	bool written;
+
+	fix_seed();
+	if (writer->part == MR_WRITER_SOURCE) {
+		part = read_part(writer);
+		if (!part)
+			return false;
+	}
+	manifest = make_manifest(writer, end);
+	if (part)
+		adopt_part(manifest, part);
+	json_decref(part);
+	written = put_object(writer, MANIFEST, manifest);
+	if (written && writer->part == MR_WRITER_SOURCE)
+		unlinkat(writer->folder, DESTINATION_PART, 0);
 	return written;
 }

@@ -30,8 +30,16 @@ struct mr_writer_pages {
 	size_t count, capacity;
 };
 
+/* What the destination was refused behind the step that asked for it. */
+struct mr_writer_refusal {
+	unsigned actor;
+	uint64_t step; /* of this actor, from 1 */
+	int error;
+};
+
 struct mr_writer {
 	struct mr_watch watch;
+	enum mr_writer_part part;
 	char *directory;
 	int folder; /* its descriptor */
 	bool failed;
@@ -55,6 +63,11 @@ struct mr_writer {
 						       `count` */
 	bool stopped[MR_ACTOR_COUNT];               /* and has made no action since */
 	bool destination_finished;
+
+	/* of DESTINATION */
+	uint64_t steps[MR_ACTOR_COUNT]; /* that each actor has made */
+	struct mr_writer_refusal *refusals;
+	size_t refusal_count, refusal_capacity;
 
 	/* source */
 	struct mr_source_log source_log;
@@ -82,6 +95,11 @@ void mr_writer_close(struct mr_writer *writer, struct mr_packed_file **file, str
 /* Room for one more element of an array; NULL if memory is short. */
 void *mr_writer_grow(struct mr_writer *writer, void *array, size_t count, size_t *capacity, size_t element);
 
+/* ---- writer_log.c ---- */
+
+/* nondeterminism.jsonl */
+void mr_writer_write_log(struct mr_writer *writer, const struct mr_writer_end *end);
+
 /* ---- writer_timeline.c ---- */
 
 void mr_writer_take_line(struct mr_writer *writer, const struct mr_line *line);
@@ -90,6 +108,8 @@ void mr_writer_write_timeline(struct mr_writer *writer);
 /* ---- writer_manifest.c ---- */
 
 /* False, with the reason told, if it cannot be written. */
+bool mr_writer_write_part(struct mr_writer *writer); /* the destination's */
+bool mr_writer_read_part(struct mr_writer *writer);  /* whether it has finished */
 bool mr_writer_write_manifest(struct mr_writer *writer, const struct mr_writer_end *end);
 /* "completed", or how far it came. */
 const char *mr_writer_status(const struct mr_writer *writer);

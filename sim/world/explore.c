@@ -102,10 +102,33 @@ static struct slot *find_slot(const struct mr_explorer *explorer, const struct p
 	return &explorer->slots[at];
 }
 
+/* ---- Room ---- */
+
+static uint64_t memory_of(const struct mr_explorer *explorer)
+{
+	struct mr_explore_result result = {0};
+
+	mr_machines_count(explorer->machines, &result);
+	return result.memory + mr_store_size(&explorer->worlds) + mr_store_size(&explorer->queues.messages) +
+	       mr_store_size(&explorer->queues.queues) + mr_store_map_size(&explorer->queues.known) +
+	       explorer->room * sizeof(explorer->places[0]) + explorer->slot_count * sizeof(explorer->slots[0]);
+}
+
+/* While something grows, the old and the new may be there at once. The first state is always taken. */
+static bool may_grow(struct mr_explorer *explorer, uint64_t bytes)
+{
+	const uint64_t limit = explorer->setup.options.memory_max;
+
+	if (limit == 0 || explorer->count == 0 || memory_of(explorer) + bytes <= limit)
+		return true;
+	explorer->result.progress = MR_EXPLORE_LIMITED;
+	return false;
+}
+
 static bool grow_table(struct mr_explorer *explorer)
 {
 	const uint64_t count = explorer->slot_count ? 2 * explorer->slot_count : TABLE_FIRST;
-	struct slot *slots = calloc(count, sizeof(*slots));
+	struct slot *slots = may_grow(explorer, count * sizeof(*slots)) ? calloc(count, sizeof(*slots)) : NULL;
 
 	if (!slots)
 		return false;
@@ -121,17 +144,24 @@ static bool grow_table(struct mr_explorer *explorer)
 	return true;
 }
 
+static bool grow_places(struct mr_explorer *explorer)
+{
+	const uint64_t room = explorer->room ? explorer->room + explorer->room / 2 : STATES_FIRST;
+	struct place *places = may_grow(explorer, (room - explorer->room) * sizeof(*places))
+				       ? realloc(explorer->places, room * sizeof(*places))
+				       : NULL;
+
+	if (!places)
+		return false;
+	explorer->places = places;
+	explorer->room = room;
+	return true;
+}
+
 static bool make_room(struct mr_explorer *explorer)
 {
-	if (explorer->count == explorer->room) {
-		const uint64_t room = explorer->room ? 2 * explorer->room : STATES_FIRST;
-		struct place *places = realloc(explorer->places, room * sizeof(*places));
-
-		if (!places)
-			return false;
-		explorer->places = places;
-		explorer->room = room;
-	}
+	if (explorer->count == explorer->room && !grow_places(explorer))
+		return false;
 	return 3 * (explorer->count + 1) <= 2 * explorer->slot_count || grow_table(explorer);
 }
 
@@ -147,7 +177,8 @@ static bool add_state(struct mr_explorer *explorer, const struct explore_whole *
 	uint64_t hash;
 
 	if (place.world == MR_NO_NUMBER || !make_room(explorer)) {
-		explorer->result.progress = MR_EXPLORE_FAILED;
+		if (explorer->result.progress == MR_EXPLORE_GOES_ON)
+			explorer->result.progress = MR_EXPLORE_FAILED;
 		return false;
 	}
 	hash = hash_place(&place);
@@ -178,7 +209,7 @@ static bool stop_at(struct mr_explorer *explorer, uint64_t number, const struct 
 
 	explorer->result.progress = MR_EXPLORE_VIOLATED;
 	violation->property = outcome->violation;
-	memcpy(violation->text, outcome->text, sizeof(violation->text));
+	snprintf(violation->text, sizeof(violation->text), "%s", outcome->text);
 	explorer->last = (uint32_t)number;
 	explorer->has_last_move = move != NULL;
 	if (move)
@@ -344,16 +375,6 @@ static void look_next(struct mr_explorer *explorer)
 }
 
 /* ---- The search ---- */
-
-static uint64_t memory_of(const struct mr_explorer *explorer)
-{
-	struct mr_explore_result result = {0};
-
-	mr_machines_count(explorer->machines, &result);
-	return result.memory + mr_store_size(&explorer->worlds) + mr_store_size(&explorer->queues.messages) +
-	       mr_store_size(&explorer->queues.queues) + mr_store_map_size(&explorer->queues.known) +
-	       explorer->room * sizeof(explorer->places[0]) + explorer->slot_count * sizeof(explorer->slots[0]);
-}
 
 static bool is_too_much(const struct mr_explorer *explorer)
 {

@@ -85,8 +85,10 @@ enum mr_explore_end {
 	MR_EXPLORE_END_COUNT
 };
 
-/* "completed" */
+/* "completed"; NULL if there is no such end. */
 const char *mr_explore_end_name(enum mr_explore_end end);
+/* In a few words, for lists; NULL like the name. */
+const char *mr_explore_end_text(enum mr_explore_end end);
 
 enum mr_explore_progress {
 	MR_EXPLORE_GOES_ON,   /* there is more to visit */

@@ -37,14 +37,14 @@ static void connect(const struct explore_scene *scene, struct explore_whole *who
 {
 	const struct explore_effect *effect = &outcome->effect;
 	struct explore_world *world = &whole->world;
-	struct explore_connection *connection = &world->connections[world->connection_count];
+	struct explore_connection *connection;
 
 	if (effect->channel != world->connection_count || world->connection_count == EXPLORE_CONNECTIONS_MAX) {
 		mr_world_violate(outcome, MR_PROPERTY_ACTION, "the source opens connection %u, expected %u",
 				 effect->channel, world->connection_count);
 		return;
 	}
-	world->connection_count++;
+	connection = &world->connections[world->connection_count++];
 	*connection = (struct explore_connection){.role = effect->role};
 	if (world->ends[DESTINATION] != END_NONE)
 		connection->flags = CONNECTION_CLOSED | CONNECTION_SHUT;
@@ -201,13 +201,14 @@ void mr_world_take_source(const struct explore_scene *scene, struct explore_whol
 static void send_back(const struct explore_scene *scene, struct explore_world *world, struct explore_outcome *outcome)
 {
 	const struct explore_effect *effect = &outcome->effect;
-	struct explore_connection *connection = &world->connections[effect->channel];
+	struct explore_connection *connection;
 
 	if (effect->channel >= world->connection_count) {
 		mr_world_violate(outcome, MR_PROPERTY_ACTION, "the destination sends on connection %u, which is none",
 				 effect->channel);
 		return;
 	}
+	connection = &world->connections[effect->channel];
 	if (effect->detail == MR_RETURN_REQ_PAGES)
 		mr_world_see(outcome, MR_SOMETIMES_SHORT_REQUEST);
 	if (connection->flags & CONNECTION_CUT)
@@ -364,10 +365,11 @@ static void start_at_destination(const struct explore_scene *scene, struct explo
 /* It reads and sends nothing more there. */
 static void close_destination(const struct explore_scene *scene, struct explore_world *world, uint32_t channel)
 {
-	struct explore_connection *connection = &world->connections[channel];
+	struct explore_connection *connection;
 
-	if (channel >= world->connection_count || (connection->flags & CONNECTION_SHUT))
+	if (channel >= world->connection_count || (world->connections[channel].flags & CONNECTION_SHUT))
 		return;
+	connection = &world->connections[channel];
 	if (!(connection->flags & CONNECTION_CUT))
 		mr_told_closed(scene, channel, false);
 	connection->flags |= CONNECTION_SHUT | CONNECTION_CUT;
@@ -491,9 +493,7 @@ static page_set different(const struct explore_setup *setup, const struct explor
 /* A page that is missing may be touched at any time. */
 static bool does_anybody_wait(const struct explore_scene *scene, const struct explore_world *world)
 {
-	const page_set all = (page_set)((1u << scene->setup->pages) - 1);
-
-	if ((world->guest & GUEST_AT_DESTINATION) && world->present != all && scene->setup->vcpus)
+	if ((world->guest & GUEST_AT_DESTINATION) && (scene->setup->touched & ~world->present) && scene->setup->vcpus)
 		return true;
 	for (unsigned vcpu = 0; vcpu < MR_EXPLORE_VCPUS_MAX; vcpu++)
 		if (world->vcpus[vcpu])

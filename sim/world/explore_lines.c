@@ -35,14 +35,6 @@ static void tell_line(const struct explore_scene *scene, const struct mr_line *l
 		watch->line(watch->argument, line);
 }
 
-static void tell_source(const struct explore_scene *scene, const struct mr_source_log_record *record)
-{
-	const struct mr_watch *watch = scene->lines->watch;
-
-	if (watch->source)
-		watch->source(watch->argument, record, NULL);
-}
-
 static void tell_destination(const struct explore_scene *scene, const struct mr_log_record *record)
 {
 	const struct mr_watch *watch = scene->lines->watch;
@@ -85,18 +77,6 @@ static void tell_return_end(const struct explore_scene *scene, uint32_t channel)
 		tell_destination(scene, &record);
 }
 
-static void tell_arrived(const struct explore_scene *scene, uint32_t channel, bool ended)
-{
-	const struct mr_source_log_record record = {
-		.kind = MR_SOURCE_LOG_ARRIVE,
-		.channel = channel,
-		.bytes = arrived(scene->lines, channel, BACKWARD),
-		.ended = ended,
-	};
-
-	tell_source(scene, &record);
-}
-
 /* ---- What happens ---- */
 
 void mr_told_open(const struct explore_scene *scene, uint32_t channel)
@@ -131,8 +111,6 @@ void mr_told_sent(const struct explore_scene *scene, uint32_t channel, bool back
 	if (!lines->watch)
 		return;
 	tell_line(scene, &line);
-	if (backward)
-		tell_arrived(scene, channel, false);
 }
 
 void mr_told_cut(const struct explore_scene *scene, uint32_t channel)
@@ -154,7 +132,6 @@ void mr_told_cut(const struct explore_scene *scene, uint32_t channel)
 	}
 	tell_return_end(scene, channel);
 	tell_end(scene, channel);
-	tell_arrived(scene, channel, true);
 }
 
 void mr_told_lost(const struct explore_scene *scene, uint32_t channel, bool backward, uint32_t left)
@@ -180,6 +157,4 @@ void mr_told_closed(const struct explore_scene *scene, uint32_t channel, bool by
 	tell_line(scene, &line);
 	if (by_source)
 		tell_end(scene, channel);
-	else
-		tell_arrived(scene, channel, true);
 }

@@ -20,12 +20,12 @@
 
 /* ---- The source ---- */
 
-/* Once it fails it goes on alone. */
+/* From there on it goes on alone. */
 static bool is_last_status(enum mr_source_status status)
 {
 	return status == MR_SOURCE_STATUS_FAILING || status == MR_SOURCE_STATUS_FAILED ||
 	       status == MR_SOURCE_STATUS_CANCELLING || status == MR_SOURCE_STATUS_CANCELLED ||
-	       status == MR_SOURCE_STATUS_COMPLETED;
+	       status == MR_SOURCE_STATUS_COMPLETED || status == MR_SOURCE_STATUS_POSTCOPY_PAUSED;
 }
 
 /* What was asked for is for the reader alone until it is queued; but a message that is refused ends the reading. */

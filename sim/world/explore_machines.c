@@ -278,7 +278,8 @@ static bool show_windows(struct explore_machines *machines, const struct explore
 
 		feed(machines, operation->side, window, bytes);
 		machines->shown[window->channel] = consumed(machines, operation->side, window->channel) + bytes.length;
-		room += bytes.length;
+		/* without bytes there may be no room at all */
+		room = bytes.length ? room + bytes.length : room;
 	}
 	return true;
 }
@@ -410,6 +411,8 @@ void mr_machines_go_live(struct explore_machines *machines, const struct mr_watc
 		machines->loaded[side] = machines->beginning[side];
 	}
 	machines->live = true;
+	memset(machines->told, 0, sizeof(machines->told));
+	memset(machines->told_end, 0, sizeof(machines->told_end));
 	if (watch)
 		machines->watch = *watch;
 }

@@ -45,7 +45,6 @@ struct explore_machines {
 	page_set written;                        /* and where; 0: nothing */
 	uint32_t answers;                        /* what is left of its variant */
 	uint32_t variants;                       /* ways of answering so far */
-	uint8_t lost_page;                       /* canary: of a bitmap */
 
 	/* what operations made of states */
 	struct mr_store_map known;
@@ -56,6 +55,8 @@ struct explore_machines {
 	bool live;
 	struct explore_effect live_effect;
 	struct mr_watch watch;
+	uint64_t told[EXPLORE_CONNECTIONS_MAX]; /* of the bytes that the source's reader is shown, */
+	bool told_end[EXPLORE_CONNECTIONS_MAX]; /* and of their end */
 };
 
 /* ---- explore_steps.c: what machines do when they are let go on, or told something ---- */

@@ -156,6 +156,34 @@ static void set_operator(struct explore_setup *setup)
 	}
 }
 
+static bool writes(const struct mr_pattern_config *pattern)
+{
+	return pattern->kind == MR_PATTERN_PRODUCER || pattern->kind == MR_PATTERN_TRACE ||
+	       (pattern->kind != MR_PATTERN_IDLE && pattern->kind != MR_PATTERN_CONSUMER && pattern->write_permille);
+}
+
+/* Where workloads touch, anybody may at any time; a guest without workload may everywhere. */
+static void set_workloads(struct explore_setup *setup)
+{
+	const uint32_t size = setup->page_size;
+
+	for (uint32_t i = 0; i < setup->scenario->workload_count; i++) {
+		const struct mr_scenario_workload *workload = &setup->scenario->workloads[i];
+		const struct mr_pattern_config *pattern = &workload->pattern;
+		const page_set pages =
+			mr_explore_range(setup, workload->block, pattern->first * size, pattern->pages * size);
+
+		if (pattern->kind != MR_PATTERN_IDLE)
+			setup->touched |= pages;
+		if (writes(pattern))
+			setup->written |= pages;
+	}
+	if (setup->scenario->workload_count == 0)
+		setup->touched = (page_set)((1u << setup->pages) - 1);
+	if (setup->written == 0)
+		setup->written = (page_set)((1u << setup->pages) - 1);
+}
+
 /* Those that the source has at all without multifd. Where they are many, sections without end are among them. */
 static void set_choices(struct explore_setup *setup)
 {
@@ -184,6 +212,7 @@ int mr_explore_set_up(struct explore_setup *setup, const struct mr_scenario *sce
 	set_cuts(setup);
 	set_operator(setup);
 	set_choices(setup);
+	set_workloads(setup);
 	setup->connections_max = (1 + options->recoveries) * (preempt ? 2 : 1);
 	return 0;
 }

@@ -67,6 +67,7 @@ struct explore_setup {
 	struct mr_profile profiles[2];
 	struct explore_block blocks[MR_EXPLORE_BLOCKS_MAX];
 	uint32_t block_count, pages, page_size;
+	page_set touched, written; /* that a vCPU may touch at the destination, the guest may write at the source */
 	uint32_t vcpus, devices;
 	uint32_t cuts_main, cuts_preempt, cuts_all; /* how many there are of each */
 	bool pauses, cancels;                       /* commands that the operator may give once */

@@ -141,6 +141,28 @@ static void describe_source(struct explore_machines *machines, const struct mr_s
 	}
 }
 
+/* What has arrived for it is what it is shown. */
+static void tell_arrived(struct explore_machines *machines)
+{
+	const struct explore_operation *operation = machines->operation;
+
+	for (unsigned i = 0; i < operation->window_count; i++) {
+		const uint32_t channel = operation->windows[i].channel;
+		const struct mr_source_log_record record = {
+			.kind = MR_SOURCE_LOG_ARRIVE,
+			.channel = channel,
+			.bytes = machines->shown[channel],
+			.ended = operation->windows[i].at_end,
+		};
+
+		if (record.bytes == machines->told[channel] && record.ended == machines->told_end[channel])
+			continue;
+		machines->told[channel] = record.bytes;
+		machines->told_end[channel] = record.ended;
+		tell_source(machines, &record, NULL);
+	}
+}
+
 void mr_machines_step_source(struct explore_machines *machines, struct explore_effect *effect)
 {
 	const struct explore_operation *operation = machines->operation;
@@ -150,6 +172,8 @@ void mr_machines_step_source(struct explore_machines *machines, struct explore_e
 
 	machines->answers = operation->variant;
 	machines->variants = 1;
+	if (machines->live)
+		tell_arrived(machines);
 	step = mr_outgoing_step(machines->source, operation->actor, &action);
 	effect->done = step == MR_STEP_DONE;
 	if (step == MR_STEP_ACTION) {

@@ -13,20 +13,30 @@ static const char *const canaries[MR_CANARY_COUNT] = {
 	[MR_CANARY_WRONG_CONTENT] = "wrong-content",
 };
 
-static const char *const ends[MR_EXPLORE_END_COUNT] = {
-	[MR_EXPLORE_COMPLETED] = "completed",
-	[MR_EXPLORE_RETURNED] = "returned",
-	[MR_EXPLORE_PAUSED] = "paused",
-	[MR_EXPLORE_UNTHANKED] = "unthanked",
-	[MR_EXPLORE_ASLEEP] = "asleep",
-	[MR_EXPLORE_STRANDED] = "stranded",
-	[MR_EXPLORE_ABANDONED] = "abandoned",
-	[MR_EXPLORE_CUT_OFF] = "cut-off",
-	[MR_EXPLORE_UNFETCHED] = "unfetched",
-	[MR_EXPLORE_TWO_GUESTS] = "two-guests",
-	[MR_EXPLORE_TWO_GUESTS_SWITCHED] = "two-guests-switched",
-	[MR_EXPLORE_DOOMED] = "doomed",
-	[MR_EXPLORE_REFUSED] = "refused",
+static const struct {
+	const char *name, *text;
+} ends[MR_EXPLORE_END_COUNT] = {
+	[MR_EXPLORE_COMPLETED] = {"completed", "the guest runs at the destination, all of its memory there"},
+	[MR_EXPLORE_RETURNED] = {"returned", "the migration failed or was cancelled, and the guest runs at the source"},
+	[MR_EXPLORE_PAUSED] = {"paused", "both ends wait for a recovery, and no more is tried"},
+	[MR_EXPLORE_UNTHANKED] = {"unthanked",
+				  "the guest has all of its memory at the destination; the source never hears of it"},
+	[MR_EXPLORE_ASLEEP] = {"asleep",
+			       "the same at a destination that waits for its sleeping fault handler (PC-041)"},
+	[MR_EXPLORE_STRANDED] = {"stranded",
+				 "the destination failed before it ran the guest; the source believes that it runs"},
+	[MR_EXPLORE_ABANDONED] = {"abandoned",
+				  "the source has failed; the destination's guest waits for a recovery (E-40)"},
+	[MR_EXPLORE_CUT_OFF] = {"cut-off",
+				"a page was lost with the preempt channel, and no recovery is possible any more"},
+	[MR_EXPLORE_UNFETCHED] = {"unfetched",
+				  "the destination gave up catching faults while pages are missing (E-25)"},
+	[MR_EXPLORE_TWO_GUESTS] = {"two-guests",
+				   "in precopy: the source has not heard of the success, and runs its guest (E-01)"},
+	[MR_EXPLORE_TWO_GUESTS_SWITCHED] = {"two-guests-switched",
+					    "in the switch: the same, since the package's PONG was lost (SRC-030)"},
+	[MR_EXPLORE_DOOMED] = {"doomed", "the listen loader failed; the guest runs until the process ends"},
+	[MR_EXPLORE_REFUSED] = {"refused", "the destination refused RUN, since nothing was to be discarded (E-03)"},
 };
 
 const char *mr_canary_name(enum mr_canary canary)
@@ -36,7 +46,12 @@ const char *mr_canary_name(enum mr_canary canary)
 
 const char *mr_explore_end_name(enum mr_explore_end end)
 {
-	return (unsigned)end < MR_EXPLORE_END_COUNT ? ends[end] : NULL;
+	return (unsigned)end < MR_EXPLORE_END_COUNT ? ends[end].name : NULL;
+}
+
+const char *mr_explore_end_text(enum mr_explore_end end)
+{
+	return (unsigned)end < MR_EXPLORE_END_COUNT ? ends[end].text : NULL;
 }
 
 /* ---- Actions ---- */

@@ -184,10 +184,11 @@ static const struct explore_effect *let_go(const struct explore_scene *scene, st
 static void take_bytes(const struct explore_scene *scene, struct explore_world *world, unsigned side,
 		       const struct explore_effect *effect)
 {
-	struct explore_connection *connection = &world->connections[effect->read];
+	struct explore_connection *connection;
 
 	if (effect->read == NO_CHANNEL)
 		return;
+	connection = &world->connections[effect->read];
 	if (side == SOURCE)
 		connection->backward = mr_queues_take(scene->queues, connection->backward, effect->consumed);
 	else
@@ -249,11 +250,12 @@ static bool step(const struct explore_scene *scene, struct explore_whole *whole,
 /* The devices of precopy are read as a whole, whatever the limit. */
 static bool ends_precopy(const struct explore_scene *scene, const struct explore_whole *whole)
 {
+	const bool stands =
+		!(whole->world.guest & GUEST_AT_SOURCE) || scene->setup->options.canary == MR_CANARY_GUEST_RUNS;
 	const unsigned status = mr_machines_glance(scene->machines, SOURCE, whole->machines[SOURCE]).status;
 
-	return !(whole->world.guest & GUEST_AT_SOURCE) &&
-	       (status == MR_SOURCE_STATUS_ACTIVE || status == MR_SOURCE_STATUS_PRE_SWITCHOVER ||
-		status == MR_SOURCE_STATUS_DEVICE);
+	return stands && (status == MR_SOURCE_STATUS_ACTIVE || status == MR_SOURCE_STATUS_PRE_SWITCHOVER ||
+			  status == MR_SOURCE_STATUS_DEVICE);
 }
 
 /* A sender waits for room, if there is a limit. */
@@ -627,9 +629,13 @@ static void add_touches(struct move_list *list, const struct explore_scene *scen
 		vcpu++;
 	if (!(world->guest & GUEST_AT_DESTINATION) || vcpu == scene->setup->vcpus)
 		return;
-	for (unsigned page = 0; page < scene->setup->pages; page++)
-		if (!(world->present >> page & 1) && !(mr_explore_host_page(scene->setup, page) & ((1u << page) - 1)))
+	for (unsigned page = 0; page < scene->setup->pages; page++) {
+		const page_set host_page = mr_explore_host_page(scene->setup, page);
+
+		if (!(world->present >> page & 1) && !(host_page & ((1u << page) - 1)) &&
+		    (host_page & scene->setup->touched))
 			add(list, MOVE_TOUCH, vcpu, page);
+	}
 }
 
 /* One is made when the one before it stands, so they wait in their order. */
@@ -661,7 +667,8 @@ static void add_outside(struct move_list *list, const struct explore_scene *scen
 
 	if (world->writes < scene->setup->options.writes && (world->guest & GUEST_AT_SOURCE))
 		for (unsigned page = 0; page < scene->setup->pages; page++)
-			add(list, MOVE_WRITE, page, 0);
+			if (scene->setup->written >> page & 1)
+				add(list, MOVE_WRITE, page, 0);
 	for (unsigned command = 0; command < MR_SOURCE_COMMAND_COUNT; command++)
 		if (is_time_for(scene, whole, command))
 			add(list, MOVE_COMMAND, command, 0);

@@ -23,6 +23,8 @@ enum mr_log_kind {
 	/* `actor` goes on, without an action, as far as the first `bytes` bytes of `channel` lead. Who looks on is told
 	 * so by WAIT: `channel` is MR_INCOMING_CHANNELS_MAX there if it waits for anything but bytes. */
 	MR_LOG_SHORT,
+	MR_LOG_CLIENT,       /* a process that shares guest memory begins to catch faults, as number `count` */
+	MR_LOG_CLIENT_FAULT, /* the fault handler is told that a thread of client `count` misses `block`, `offset` */
 };
 
 struct mr_log_record {

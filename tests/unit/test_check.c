@@ -854,6 +854,27 @@ static void test_recovery(void **state)
 	put_postcopy_end(build);
 	put_recovery_answers(connect(MR_ROLE_RETURN, 1));
 	expect_nothing();
+	/* keeps STR-015: nor is it known whether END came */
+	build = connect(MR_ROLE_MAIN, 0);
+	put_postcopy_begin(build);
+	put_switch(build);
+	put_part(build, 0);
+	put_ram_end(build);
+	cut_last();
+	build = connect(MR_ROLE_RECOVERY, 1);
+	put_recovery_begin(build);
+	put_part(build, 0);
+	put_postcopy_end(build);
+	put_recovery_answers(connect(MR_ROLE_RETURN, 1));
+	expect_nothing();
+	/* breaks STR-015: but behind its END there nothing comes any more */
+	connect_cut_postcopy();
+	build = connect(MR_ROLE_RECOVERY, 1);
+	put_recovery_begin(build);
+	put_ram_end(build);
+	put_part(build, 0);
+	build_u8(build, 0);
+	expect(MR_STR_015);
 	connect_cut_postcopy();
 	build = connect(MR_ROLE_RECOVERY, 1);
 	build_ping(build, 1);

@@ -170,6 +170,7 @@ static void expect_config(const struct mr_incoming_config *found, const struct m
 	assert_int_equal(found->host_page_size, expected->host_page_size);
 	assert_int_equal(found->memory_locked, expected->memory_locked);
 	assert_int_equal(found->start_paused, expected->start_paused);
+	assert_int_equal(found->shared_clients, expected->shared_clients);
 	assert_int_equal(found->package_max, expected->package_max);
 	assert_int_equal(found->connections_max, expected->connections_max);
 	assert_int_equal(found->blocktime, expected->blocktime);
@@ -467,6 +468,56 @@ static void test_unwritten(void **state)
 	expect_unwritten(&(struct mr_log_record){.kind = MR_LOG_VCPU, .thread = 1}, &config);
 }
 
+/* ---- Clients that share guest memory ---- */
+
+#define CLIENT_TEXT                                                                                                    \
+	"{\"client\":0}\n{\"client\":15}\n"                                                                            \
+	"{\"client-fault\":\"/rom@etc/\\u00e9\",\"offset\":4096,\"client\":15}\n"
+
+static void test_clients(void **state)
+{
+	static const struct mr_log_record records[] = {
+		{.kind = MR_LOG_CLIENT},
+		{.kind = MR_LOG_CLIENT, .count = MR_INCOMING_CLIENTS_MAX - 1},
+		{.kind = MR_LOG_CLIENT_FAULT, .block = 1, .offset = 4096, .count = MR_INCOMING_CLIENTS_MAX - 1},
+	};
+	struct mr_incoming_config config = small_config();
+	struct mr_log log = {0};
+	size_t size;
+	char *text;
+
+	(void)state;
+	config.shared_clients = true;
+	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+		assert_int_equal(mr_log_append(&log, &records[i]), 0);
+	text = log_text(&log, &config, &size);
+	assert_non_null(text);
+	assert_non_null(strstr(text, "\"shared_clients\":true"));
+	assert_string_equal(strchr(text, '\n') + 1, CLIENT_TEXT);
+	free(text);
+	round_trip(&log, &config);
+	mr_log_clear(&log);
+}
+
+static void test_unwritten_clients(void **state)
+{
+	static const struct mr_log_record records[] = {
+		{.kind = MR_LOG_CLIENT, .count = MR_INCOMING_CLIENTS_MAX},
+		{.kind = MR_LOG_CLIENT_FAULT, .count = MR_INCOMING_CLIENTS_MAX},
+		{.kind = MR_LOG_CLIENT_FAULT, .block = 2},
+		{.kind = MR_LOG_CLIENT_FAULT, .offset = UINT64_MAX},
+	};
+	struct mr_incoming_config config = small_config();
+
+	(void)state;
+	/* a log whose destination has no such processes tells of none */
+	expect_unwritten(&(struct mr_log_record){.kind = MR_LOG_CLIENT}, &config);
+	expect_unwritten(&(struct mr_log_record){.kind = MR_LOG_CLIENT_FAULT}, &config);
+	config.shared_clients = true;
+	for (size_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+		expect_unwritten(&records[i], &config);
+}
+
 static void test_full_disk(void **state)
 {
 	const struct mr_incoming_config config = small_config();
@@ -517,8 +568,8 @@ static void test_bad_records(void **state)
 	/* breaks LOG-002 */
 	expect_record_error("", "line 2: LOG-002: expected JSON");
 	expect_record_error("[]", "LOG-002: expected a JSON object, found an array");
-	expect_record_error("{}", "LOG-002: expected open, step, wait, short, fault, end, error, return-end, vcpu or "
-				  "time");
+	expect_record_error("{}", "LOG-002: expected open, step, wait, short, fault, end, error, return-end, vcpu, "
+				  "time, client-fault or client, found none of them");
 	expect_record_error("{\"short\":\"main\",\"channel\":0}", "bytes: expected a whole number, found nothing");
 	expect_record_error("{\"short\":\"main\",\"channel\":512,\"bytes\":0}",
 			    "channel: expected 0 to 511, found 512");
@@ -548,6 +599,36 @@ static void test_bad_records(void **state)
 	expect_record_error("{\"time\":-1}", "time: expected 0 to 9223372036854775807, found -1");
 	expect_record_error("{\"time\":1,\"thread\":1}", "expected a known key, found thread");
 	expect_record_error("{\"step\":\"main\",\"count\":1}{}", "LOG-002: expected JSON");
+}
+
+static void expect_client_error(const char *record, const char *message)
+{
+	const char *at = strstr(SMALL_HEADER, "\"blocks\"");
+	char text[sizeof(small_text) + 512];
+
+	snprintf(text, sizeof(text), "%.*s\"shared_clients\":true,%s%s\n", (int)(at - SMALL_HEADER), SMALL_HEADER, at,
+		 record);
+	expect_error(text, message);
+}
+
+static void test_bad_clients(void **state)
+{
+	(void)state;
+	expect_record_error("{\"client\":0}", "client: expected a header with shared_clients");
+	expect_record_error("{\"client-fault\":\"mem\",\"offset\":0,\"client\":0}",
+			    "client: expected a header with shared_clients");
+	expect_client_error("{\"client\":16}", "client: expected 0 to 15, found 16");
+	expect_client_error("{\"client\":\"mem\"}", "client: expected a whole number, found a string");
+	expect_client_error("{\"client\":0,\"offset\":0}", "expected a known key, found offset");
+	expect_client_error("{\"client-fault\":\"me\",\"offset\":0,\"client\":0}", "expected a block of the header");
+	expect_client_error("{\"client-fault\":\"mem\",\"client\":0}",
+			    "offset: expected a whole number, found nothing");
+	expect_client_error("{\"client-fault\":\"mem\",\"offset\":0}",
+			    "client: expected a whole number, found nothing");
+	expect_client_error("{\"client-fault\":\"mem\",\"offset\":0,\"client\":16}",
+			    "client: expected 0 to 15, found 16");
+	expect_client_error("{\"client-fault\":\"mem\",\"offset\":0,\"client\":0,\"thread\":1}",
+			    "expected a known key, found thread");
 }
 
 /* The small log's header with `part` replaced. */
@@ -846,6 +927,9 @@ int main(void)
 		cmocka_unit_test(test_unwritten),
 		cmocka_unit_test(test_full_disk),
 		cmocka_unit_test(test_bad_records),
+		cmocka_unit_test(test_clients),
+		cmocka_unit_test(test_unwritten_clients),
+		cmocka_unit_test(test_bad_clients),
 		cmocka_unit_test(test_bad_headers),
 		cmocka_unit_test(test_long_lines),
 		cmocka_unit_test(test_truncations),
