@@ -1,5 +1,6 @@
 /* replay.c: `migref replay`: a line for each comparison of a recording with the reference. */
 #include "sim/cli/cli.h"
+#include "sim/host/replay_memory.h"
 #include "sim/record/print.h"
 #include "sim/record/replay.h"
 
@@ -8,12 +9,23 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { RANGES_SHOWN = 16, KEY_LOG = 256, KEY_FROM_LOG, KEY_ACTIONS, KEY_STRICT, KEY_SOURCE_LOG, KEY_FROM_SOURCE_LOG };
+enum {
+	RANGES_SHOWN = 16,
+	KEY_LOG = 256,
+	KEY_FROM_LOG,
+	KEY_ACTIONS,
+	KEY_STRICT,
+	KEY_SOURCE_LOG,
+	KEY_FROM_SOURCE_LOG,
+	KEY_MEMORY
+};
 
 struct replay_options {
 	char **paths;
 	int count;
 	bool json, strict;
+	bool real; /* on memory of the host */
+	enum mr_host_kind ordinary;
 	const char *log, *from_log, *actions;     /* files; NULL: none */
 	const char *source_log, *from_source_log; /* the same */
 };
@@ -28,8 +40,24 @@ static const struct argp_option options[] = {
 	{"from-source-log", KEY_FROM_SOURCE_LOG, "FILE", 0,
 	 "run the source by this log instead of one derived from its bytes and trace", 0},
 	{"strict", KEY_STRICT, NULL, 0, "a destination that does right where QEMU has a defect", 0},
+	{"memory", KEY_MEMORY, "KIND", 0,
+	 "where the destination's memory is: simulated (the default), uffd (private memory of the host) or uffd-shared "
+	 "(memfd); in the last two a thread touches the page of each recorded fault, userfaultfd tells of it, and the "
+	 "kernel places the pages; blocks of huge pages take them from the host's pool",
+	 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };
+
+static void parse_memory(struct replay_options *replay, const char *text, const struct argp_state *state)
+{
+	replay->real = strcmp(text, "simulated") != 0;
+	if (strcmp(text, "uffd") == 0)
+		replay->ordinary = MR_HOST_ANONYMOUS;
+	else if (strcmp(text, "uffd-shared") == 0)
+		replay->ordinary = MR_HOST_SHARED;
+	else if (replay->real)
+		argp_error(state, "--memory: expected simulated, uffd or uffd-shared, found %s", text);
+}
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
 {
@@ -56,6 +84,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case KEY_STRICT:
 		replay->strict = true;
+		return 0;
+	case KEY_MEMORY:
+		parse_memory(replay, argument, state);
 		return 0;
 	case ARGP_KEY_END:
 		if (replay->count > 1 && (replay->log || replay->from_log || replay->actions || replay->source_log ||
@@ -93,7 +124,10 @@ static const struct argp argp = {
 	       "source: the source is run again, by the pages' contents and a log of what they do not determine, and "
 	       "writes the streams of all channels itself; they are compared byte for byte. The log is derived from "
 	       "the bytes and the source's trace. How much of the order of pages was its own decision is told.\n"
-	       "memory: what the destination wrote is compared with the source's memory (source.ram, source.pmem).\n\n"
+	       "memory: what the destination wrote is compared with the source's memory (source.ram, source.pmem).\n"
+	       "kernel: with --memory uffd, faults and pages are the kernel's: a thread that touches a page waits "
+	       "until "
+	       "the page is placed, and reads what memory holds; memory is read back from the kernel.\n\n"
 	       "Exit status 0 if everything is identical, 1 if something differs, 3 if a recording cannot be read.",
 };
 
@@ -225,6 +259,25 @@ static void print_blocktime_text(const struct mr_blocktime_result *result)
 		       result->blocktime, result->told, result->faults);
 }
 
+static void print_backing_text(const struct mr_backing_result *result)
+{
+	if (!result->used)
+		return;
+	if (!result->holds) {
+		printf("  kernel   DIFFERS    %s\n", result->text);
+		return;
+	}
+	printf("  kernel   %s  %" PRIu64 " faults raised by %" PRIu64 " threads", result->name, result->raised,
+	       result->threads);
+	if (result->repeated)
+		printf(", %" PRIu64 " of threads that waited already", result->repeated);
+	printf(", %" PRIu64 " of pages already there, %" PRIu64 " pages placed by the kernel", result->present,
+	       result->placed);
+	if (result->unserved)
+		printf("; %" PRIu64 " waited in vain", result->unserved);
+	putchar('\n');
+}
+
 static void print_log_text(const struct mr_destination *destination)
 {
 	printf("  log      %s  %" PRIu64 " records, %" PRIu64 " faults, %" PRIu64 " actions",
@@ -264,6 +317,7 @@ static void print_destination_text(const struct mr_destination *destination)
 		puts("  return path  none");
 	print_actions_text(destination);
 	print_blocktime_text(&destination->blocktime);
+	print_backing_text(&destination->backing);
 	print_log_text(destination);
 	print_end_text(destination);
 }
@@ -488,6 +542,19 @@ static void print_blocktime_json(const char *path, const struct mr_blocktime_res
 	put_string("text", result->text, "}\n");
 }
 
+static void print_backing_json(const char *path, const struct mr_backing_result *result)
+{
+	if (!result->used)
+		return;
+	putchar('{');
+	put_string("recording", path, ",\"comparison\":\"kernel\",");
+	printf("\"identical\":%s,\"memory\":\"%s\",\"raised\":%" PRIu64 ",\"threads\":%" PRIu64 ",\"repeated\":%" PRIu64
+	       ",\"present\":%" PRIu64 ",\"placed\":%" PRIu64 ",\"unserved\":%" PRIu64 ",",
+	       result->holds ? "true" : "false", result->name, result->raised, result->threads, result->repeated,
+	       result->present, result->placed, result->unserved);
+	put_string("text", result->text, "}\n");
+}
+
 static void print_lines_json(const char *path, const struct mr_action_comparison *lines)
 {
 	if (!lines->there)
@@ -504,6 +571,7 @@ static void print_destination_json(const char *path, const struct mr_destination
 	for (size_t i = 0; i < destination->return_count; i++)
 		print_return_json(path, &destination->returns[i]);
 	print_blocktime_json(path, &destination->blocktime);
+	print_backing_json(path, &destination->backing);
 	print_lines_json(path, &destination->lines_of_actions);
 	putchar('{');
 	put_string("recording", path, ",\"comparison\":\"actions\",");
@@ -621,6 +689,27 @@ static int replay_opened(const char *path, struct mr_migration *migration, const
 	return status;
 }
 
+/* With memory of the host, that of one replay is another one than that of the next. */
+static int replay_in_memory(const char *path, struct mr_migration *migration, const struct replay_options *replay,
+			    const struct mr_destination_options *destination, const struct mr_source_options *source)
+{
+	struct mr_destination_options own = *destination;
+	struct mr_replay_memory *memory;
+	int status;
+
+	if (!replay->real)
+		return replay_opened(path, migration, replay, destination, source);
+	memory = mr_replay_memory_new(replay->ordinary);
+	if (!memory) {
+		error_line("no memory for a replay");
+		return STATUS_FAILED;
+	}
+	own.backing = mr_replay_memory_backing(memory);
+	status = replay_opened(path, migration, replay, &own, source);
+	mr_replay_memory_free(memory);
+	return status;
+}
+
 static int replay_one(const char *path, const struct replay_options *replay,
 		      const struct mr_destination_options *destination, const struct mr_source_options *source)
 {
@@ -633,7 +722,7 @@ static int replay_one(const char *path, const struct replay_options *replay,
 		error_line("%s", error);
 		return STATUS_FAILED;
 	}
-	status = replay_opened(path, migration, replay, destination, source);
+	status = replay_in_memory(path, migration, replay, destination, source);
 	mr_migration_close(migration);
 	return status;
 }

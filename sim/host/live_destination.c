@@ -422,7 +422,8 @@ void mr_live_destination_free(struct mr_live_destination *destination)
 {
 	if (!destination)
 		return;
-	end_client(destination);
+	if (destination->client)
+		end_client(destination);
 	free_methods(destination);
 	for (uint32_t i = 0; i < destination->channel_count; i++)
 		mr_connection_close(&destination->channels[i].connection);
@@ -599,7 +600,8 @@ enum mr_end mr_live_destination_run(struct mr_live_destination *destination, cha
 		pthread_mutex_unlock(&destination->lock);
 	}
 	end_threads(destination);
-	end_client(destination);
+	if (destination->client)
+		end_client(destination);
 	tell_board(destination);
 	return judge(destination, error, error_size);
 }

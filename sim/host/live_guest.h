@@ -54,7 +54,7 @@ void mr_live_guest_touches(const struct mr_live_guest *guest, uint64_t *touches)
 int mr_live_guest_vcpu_of(const struct mr_live_guest *guest, uint32_t thread);
 /* The thread of a vCPU is told to have met a missing page: its touch counts as a fault. */
 void mr_live_guest_note_fault(struct mr_live_guest *guest, int vcpu);
-void mr_live_guest_figures(const struct mr_live_guest *guest, struct mr_live_guest_figures *figures);
+void mr_live_guest_figures(const struct mr_live_guest *guest, struct mr_live_guest_figures *sum);
 /* A vCPU read what it should not have found: one line; NULL if none did. */
 const char *mr_live_guest_complaint(const struct mr_live_guest *guest);
 

@@ -302,6 +302,8 @@ static int finish_source(struct run *run, struct mr_live_source *source, char *e
 		.vcpus = run->scenario.guest.vcpus,
 		.timed = true,
 		.setup_time = run->board->setup_time,
+		.guest_memory = run->options->ordinary == MR_HOST_SHARED ? "uffd-shared" : "uffd",
+		.dirty_log = run->board->dirty_method[0] ? run->board->dirty_method : NULL,
 		.scenario = run->options->scenario_text,
 		.seed = run->scenario.seed,
 		.argument = source,

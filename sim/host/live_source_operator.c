@@ -1,6 +1,8 @@
 /* live_source_operator.c: what the scenario's operator does, by the clock and by what both ends show. */
 #include "sim/host/live_source_state.h"
 
+enum { GRACE = 1000000000 /* ns */ };
+
 static bool command(struct mr_live_source *source, enum mr_source_command command)
 {
 	static bool (*const functions[])(struct mr_outgoing *) = {
@@ -52,6 +54,21 @@ static bool recovery_is_due(struct mr_live_source *source)
 	return after != UINT64_MAX && mr_clock() - source->paused_at >= after;
 }
 
+/* A destination that failed while its guest did not run yet may wait for ever, for a page that a device's loading
+ * touches: who looks after both ends it. */
+static void give_up_stranded(struct mr_live_source *source)
+{
+	if (mr_outgoing_status(source->outgoing) != MR_SOURCE_STATUS_POSTCOPY_PAUSED ||
+	    atomic_load(&source->board->destination_status) != MR_STATUS_FAILED) {
+		source->stranded_at = 0;
+		return;
+	}
+	if (source->stranded_at == 0)
+		source->stranded_at = mr_clock();
+	if (mr_clock() - source->stranded_at > GRACE)
+		atomic_store(&source->board->give_up, 1);
+}
+
 static void operate_by_plan(struct mr_live_source *source, uint64_t now)
 {
 	static const enum mr_source_command commands[MR_OPERATION_KIND_COUNT] = {
@@ -87,5 +104,6 @@ void mr_live_source_operate(struct mr_live_source *source)
 		source->board->recoveries++;
 		source->paused = false;
 	}
+	give_up_stranded(source);
 	operate_by_plan(source, now);
 }

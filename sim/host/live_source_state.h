@@ -47,7 +47,7 @@ struct mr_live_source {
 	struct mr_connection connections[MR_SCENARIO_CONNECTIONS_MAX];
 	uint32_t connection_count;
 	bool switch_asked, paused;
-	uint64_t paused_at, gave_up_at;
+	uint64_t paused_at, gave_up_at, stranded_at;
 	bool fault_used[MR_SCENARIO_FAULTS_MAX], operated[MR_SCENARIO_OPERATIONS_MAX];
 
 	/* memory */

@@ -332,7 +332,7 @@ static bool fault(struct replayer *replayer, size_t number, const struct mr_log_
 	if (replayer->comparison)
 		compare_event(replayer, &line);
 	replayer->result->faults++;
-	return mr_incoming_fault(replayer->world.incoming, record->block, record->offset, record->thread) ||
+	return mr_world_fault(&replayer->world, record->block, record->offset, record->thread) ||
 	       misfit(replayer, MR_LOG_004, "record %zu: the fault handler takes no fault", number);
 }
 
@@ -412,6 +412,19 @@ static void run_log(struct replayer *replayer, const struct mr_log *log)
 	replayer->world.failed |=
 		mr_action_lines_end(replayer->lines, replayer->world.error, sizeof(replayer->world.error)) < 0;
 	mr_action_lines_result(replayer->lines, &result->lines_of_actions);
+}
+
+static void end_backing(struct replayer *replayer)
+{
+	const struct mr_backing *backing = replayer->options->backing;
+	struct mr_backing_result *result = &replayer->result->backing;
+	struct mr_world *world = &replayer->world;
+
+	if (!backing || world->failed)
+		return;
+	world->failed = backing->end(backing->argument, result, world->error, sizeof(world->error)) < 0;
+	result->used = true;
+	result->name = backing->name;
 }
 
 /* ---- Return paths ---- */
@@ -561,7 +574,7 @@ static int derive_log(struct mr_log *log, struct mr_destination *destination, co
 	struct mr_world world;
 	int status = -1;
 
-	if (derivation && mr_world_init(&world, migration, config, NULL) == 0)
+	if (derivation && mr_world_init(&world, migration, config, NULL, NULL) == 0)
 		status = mr_derive(log, derivation, &world, trace);
 	if (!derivation) {
 		snprintf(error, error_size, "no memory for a nondeterminism log");
@@ -611,8 +624,9 @@ static int replay(struct mr_destination *destination, const struct mr_migration 
 		replayer->comparison = start_comparison(trace);
 	if (trace && !replayer->comparison) {
 		snprintf(error, error_size, "no memory for a comparison");
-	} else if (mr_world_init(&replayer->world, migration, config, memory) == 0) {
+	} else if (mr_world_init(&replayer->world, migration, config, memory, options->backing) == 0) {
 		run_log(replayer, log);
+		end_backing(replayer);
 		mr_blocktime_compare(&destination->blocktime, migration->recording, replayer->world.incoming,
 				     is_timed(log));
 		mr_world_judge_received(&replayer->world);
@@ -795,7 +809,8 @@ bool mr_destination_holds(const struct mr_destination *destination)
 {
 	bool holds = destination->ran && destination->log_rule == MR_NO_RULE &&
 		     (destination->finished || !destination->should_finish) &&
-		     (!destination->blocktime.compared || destination->blocktime.identical);
+		     (!destination->blocktime.compared || destination->blocktime.identical) &&
+		     (!destination->backing.used || destination->backing.holds);
 
 	for (size_t i = 0; i < destination->return_count; i++)
 		holds &= destination->returns[i].identical;

@@ -13,6 +13,8 @@ struct mr_destination_options {
 		*from_log; /* log to run by, instead of one that is derived; NULL: the recording's own, if it has one */
 	FILE *log;         /* where the log goes; NULL: nowhere */
 	FILE *actions;     /* where the actions go, a line each; NULL: nowhere */
+	/* Fresh memory that the machine fills instead of the replay's own, and that is read back; NULL: none. */
+	const struct mr_backing *backing;
 	/*
 	 * Who looks on while the machine runs by its log; NULL: nobody. Called for each record of the log that is
 	 * no step once it was obeyed, and for each action once it was carried out; the other one is NULL.
@@ -45,6 +47,7 @@ struct mr_destination {
 	struct mr_finding blamed; /* why the machine failed, if it did; else its rule is MR_NO_RULE */
 
 	struct mr_blocktime_result blocktime;
+	struct mr_backing_result backing;
 
 	struct mr_return_result *returns; /* of each connection with a return path */
 	size_t return_count;

@@ -31,6 +31,7 @@ struct run {
 	struct mr_replay *replay;
 	struct mr_migration *migration;
 	struct mr_memory *memory;
+	const struct mr_backing *backing; /* where the machine put the contents of memory; NULL: there */
 	struct lane *lanes;
 	uint8_t *scratch; /* pages of one packet */
 	uint8_t *payload; /* compressed again */
@@ -342,14 +343,34 @@ static void add_page(struct mr_page_list *list, uint64_t page)
 		list->ranges[list->count++] = (struct mr_page_range){page, 1};
 }
 
-static void compare_page(struct mr_memory_result *result, const struct mr_memory_block *block, uint64_t page,
-			 const uint8_t *truth, size_t page_size)
+/* What a page holds in the end; NULL if it cannot be read. */
+static const uint8_t *content_of(struct run *run, const struct mr_memory_block *block, uint64_t page, size_t page_size)
 {
+	const struct mr_backing *backing = run->backing;
+	const uint32_t index = (uint32_t)(block - run->memory->blocks);
+
+	if (!backing)
+		return block->data + page * page_size;
+	if (backing->read(backing->argument, index, page * page_size, run->scratch, page_size, run->error,
+			  run->error_size) < 0)
+		return NULL;
+	return run->scratch;
+}
+
+static int compare_page(struct run *run, struct mr_memory_result *result, const struct mr_memory_block *block,
+			uint64_t page, const uint8_t *truth)
+{
+	const size_t page_size = run->migration->session->target_page_size;
+	const uint8_t *content = content_of(run, block, page, page_size);
+
+	if (!content)
+		return -1;
 	result->compared_pages++;
-	if (memcmp(block->data + page * page_size, truth, page_size) == 0)
-		return;
+	if (memcmp(content, truth, page_size) == 0)
+		return 0;
 	result->identical = false;
 	add_page(mr_bitmap_test(block->received, page) ? &result->differ : &result->missing, page);
+	return 0;
 }
 
 static int compare_truth(struct run *run, struct mr_memory_result *result, const struct mr_memory_block *block)
@@ -375,8 +396,11 @@ static int compare_truth(struct run *run, struct mr_memory_result *result, const
 		window = mr_input_window(input, &length, &at_end);
 		if (length < page_size)
 			break;
-		if (!physical || at < PC_HOLE_START || at >= PC_HOLE_END)
-			compare_page(result, block, at / page_size, window, page_size);
+		if ((!physical || at < PC_HOLE_START || at >= PC_HOLE_END) &&
+		    compare_page(run, result, block, at / page_size, window) < 0) {
+			mr_input_close(input);
+			return -1;
+		}
 		mr_input_consume(input, page_size);
 		at += page_size;
 	}
@@ -525,6 +549,7 @@ static int run_destination(struct run *run, const struct mr_destination_options 
 	if (run->migration->recording->channel_count == 0)
 		return 0;
 	run->replay->has_destination = true;
+	run->backing = options->backing;
 	mr_memory_clear(run->memory);
 	mr_memory_init(run->memory, run->migration->session, false);
 	return mr_destination_run(&run->replay->destination, run->migration, options, run->memory, run->error,

@@ -77,17 +77,64 @@ static int place(struct mr_world *world, const struct mr_action_placed *placed)
 	return 0;
 }
 
+static int write_packet_to_backing(struct mr_world *world, struct mr_packet_codec *codec,
+				   const struct mr_multifd_packet *packet)
+{
+	const struct mr_backing *backing = world->backing;
+	uint8_t *pages[MR_PACKET_PAGES_MAX];
+	struct mr_fault fault;
+
+	if (packet->block == UINT32_MAX)
+		return 0;
+	for (uint32_t i = 0; i < packet->normal_pages; i++) {
+		pages[i] = backing->page(backing->argument, packet->block, mr_multifd_offset(packet, i));
+		if (!pages[i])
+			return ERROR_INVALID;
+	}
+	if (packet->normal_pages &&
+	    (mr_packet_codec_prepare(codec, world->memory->session, packet, &fault) < 0 ||
+	     codec->method->recv(codec->state, packet->payload, pages, packet->normal_pages, fault.text) != MR_NO_RULE))
+		return ERROR_INVALID;
+	for (uint32_t i = 0; i < packet->zero_pages; i++)
+		backing->zero(backing->argument, packet->block, mr_multifd_offset(packet, packet->normal_pages + i));
+	return 0;
+}
+
 static int write_packet(struct mr_world *world, const struct mr_action *action)
 {
 	struct mr_multifd_packet packet = action->packet.record;
+	struct mr_packet_codec *codec;
 	struct mr_fault fault;
 
 	if (!world->memory || action->channel >= world->connection_count)
 		return 0;
+	codec = &world->connections[action->channel].codec;
 	packet.block = action->packet.block;
-	return mr_memory_apply_packet(world->memory, &world->connections[action->channel].codec, &packet, &fault) < 0
-		       ? ERROR_INVALID
-		       : 0;
+	if (world->backing)
+		return write_packet_to_backing(world, codec, &packet);
+	return mr_memory_apply_packet(world->memory, codec, &packet, &fault) < 0 ? ERROR_INVALID : 0;
+}
+
+/* ---- Memory that lies elsewhere ---- */
+
+static int ask_backing(struct mr_world *world, const struct mr_action *action)
+{
+	const int error =
+		world->backing->carry_out(world->backing->argument, action, world->error, sizeof(world->error));
+
+	world->failed |= error < 0;
+	return error < 0 ? ERROR_IO : error;
+}
+
+bool mr_world_fault(struct mr_world *world, uint32_t block, uint64_t offset, uint64_t thread)
+{
+	const struct mr_backing *backing = world->backing;
+
+	if (!backing || !mr_incoming_takes_fault(world->incoming))
+		return mr_incoming_fault(world->incoming, block, offset, thread);
+	if (backing->fault(backing->argument, block, offset, thread, world->error, sizeof(world->error)) < 0)
+		world->failed = true;
+	return mr_incoming_fault(world->incoming, block, offset, thread);
 }
 
 /* ---- Return paths ---- */
@@ -118,15 +165,17 @@ static int send_bytes(struct mr_world *world, const struct mr_action_send *send)
 
 int mr_world_carry_out(struct mr_world *world, const struct mr_action *action)
 {
-	switch (action->kind) {
-	case MR_ACTION_SEND:
+	if (action->kind == MR_ACTION_SEND)
 		return send_bytes(world, &action->send);
+	if (action->kind == MR_ACTION_PACKET)
+		return write_packet(world, action);
+	if (world->backing)
+		return ask_backing(world, action);
+	switch (action->kind) {
 	case MR_ACTION_DISCARD:
 		return world->memory ? discard(world, &action->range) : 0;
 	case MR_ACTION_PLACE:
 		return place(world, &action->placed);
-	case MR_ACTION_PACKET:
-		return write_packet(world, action);
 	default:
 		return 0;
 	}
@@ -336,8 +385,15 @@ static uint64_t largest_page(const struct mr_incoming_config *config)
 	return largest;
 }
 
+static int open_backing(struct mr_world *world, const struct mr_incoming_config *config,
+			const struct mr_backing *backing)
+{
+	world->backing = backing;
+	return backing ? backing->open(backing->argument, config, world->error, sizeof(world->error)) : 0;
+}
+
 int mr_world_init(struct mr_world *world, const struct mr_migration *migration, const struct mr_incoming_config *config,
-		  struct mr_memory *memory)
+		  struct mr_memory *memory, const struct mr_backing *backing)
 {
 	struct mr_incoming_config own = *config;
 	char reason[96];
@@ -353,8 +409,12 @@ int mr_world_init(struct mr_world *world, const struct mr_migration *migration, 
 		return -1;
 	}
 	world->memory = memory;
+	if (memory && open_backing(world, config, backing) < 0)
+		return -1;
 	if (memory) {
 		own.memory = (struct mr_incoming_memory){memory, page_to_write, page_to_zero};
+		if (backing)
+			own.memory = (struct mr_incoming_memory){backing->argument, backing->page, backing->zero};
 		for (size_t i = 0; i < 2; i++)
 			own.temporary[i] = world->temporary[i] = malloc((size_t)largest_page(config));
 	}

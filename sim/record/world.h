@@ -3,6 +3,7 @@
 #define MR_RECORD_WORLD_H
 
 #include "ref/incoming.h"
+#include "sim/record/backing.h"
 #include "sim/record/memory.h"
 #include "sim/record/migration.h"
 
@@ -29,8 +30,9 @@ struct mr_world {
 	struct mr_incoming *incoming;
 	struct mr_world_connection *connections; /* by number */
 	unsigned connection_count;
-	struct mr_memory *memory; /* NULL: contents are not kept */
-	bool failed;              /* an input, or memory, failed: `error` says it */
+	struct mr_memory *memory;         /* NULL: contents are not kept */
+	const struct mr_backing *backing; /* where the contents of `memory` are; NULL: there */
+	bool failed;                      /* an input, or memory, failed: `error` says it */
 	char error[512];
 
 	/* private */
@@ -41,11 +43,11 @@ struct mr_world {
 /*
  * Sets a machine up by `config`, whose memory and temporary buffers are filled in here, and opens the channels of the
  * recording for it; no connection is accepted yet. With `memory`, which must be empty and whose blocks are the
- * configuration's in its order, placements and writes are carried out there. Returns 0, or -1 with one line in
- * `world->error`; the caller clears the world in either case.
+ * configuration's in its order, placements and writes are carried out there, or, with a `backing`, which is opened
+ * here, in that. Returns 0, or -1 with one line in `world->error`; the caller clears the world in either case.
  */
 int mr_world_init(struct mr_world *world, const struct mr_migration *migration, const struct mr_incoming_config *config,
-		  struct mr_memory *memory);
+		  struct mr_memory *memory, const struct mr_backing *backing);
 void mr_world_clear(struct mr_world *world);
 
 /* The connection is accepted, as `role`. -1 if there is none of this number, it was opened before, or has no place. */
@@ -68,6 +70,8 @@ enum mr_step mr_world_step(struct mr_world *world, unsigned actor, struct mr_act
 bool mr_world_step_short(struct mr_world *world, unsigned actor, uint32_t channel, uint64_t bytes);
 /* Does what an action asks for. Returns 0 or the errno to complete it with. */
 int mr_world_carry_out(struct mr_world *world, const struct mr_action *action);
+/* A thread of the guest touches a page; with a backing it really does. False if the machine takes no fault. */
+bool mr_world_fault(struct mr_world *world, uint32_t block, uint64_t offset, uint64_t thread);
 /* Received bits of the machine become those of the memory, to be judged. */
 void mr_world_judge_received(struct mr_world *world);
 

@@ -49,8 +49,10 @@ struct mr_writer_end {
 	uint32_t vcpus;                                  /* 0: not told */
 	bool timed;                                      /* the next three are known */
 	uint64_t total_time, setup_time, downtime;       /* ns, of the source's figures */
-	const char *scenario;                            /* text of what was run; NULL: none */
-	uint64_t seed;                                   /* with a scenario */
+	const char *guest_memory; /* "uffd-shared": real memory, of which kind; NULL: simulated */
+	const char *dirty_log;    /* how writes at the source were found; NULL: not told */
+	const char *scenario;     /* text of what was run; NULL: none */
+	uint64_t seed;            /* with a scenario */
 	/* The target page of a block as it was when the source's guest stopped; NULL: nobody knows. */
 	void *argument;
 	void (*page)(void *argument, uint32_t block, uint64_t page, uint8_t *out);

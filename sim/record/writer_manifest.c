@@ -310,6 +310,10 @@ static json_t *make_manifest(const struct mr_writer *writer, const struct mr_wri
 	json_object_set_new(manifest, "channels", channels(writer));
 	json_object_set_new(manifest, "source", source_side(writer, end));
 	json_object_set_new(manifest, "destination", destination_side(writer));
+	if (end->guest_memory)
+		set_text(manifest, "guest_memory", end->guest_memory);
+	if (end->dirty_log)
+		set_text(manifest, "dirty_log", end->dirty_log);
 	if (end->scenario) {
 		snprintf(seed, sizeof(seed), "%" PRIu64, end->seed);
 		set_text(manifest, "scenario", end->scenario);

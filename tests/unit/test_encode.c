@@ -4,8 +4,15 @@
 #include <string.h>
 
 #include "generate.h"
+#include "watched.h"
 
-enum { STREAMS = 24, DAMAGED_STREAMS = 24, DAMAGES = 100, NOISES = 1000, NOISE_MAX = 300 };
+enum { NOISE_MAX = 300 };
+
+/* Valgrind takes thirty times as long. */
+#define STREAMS         (RUNNING_ON_VALGRIND ? 4u : 24u)
+#define DAMAGED_STREAMS STREAMS
+#define DAMAGES         (RUNNING_ON_VALGRIND ? 25u : 100u)
+#define NOISES          (RUNNING_ON_VALGRIND ? 100u : 1000u)
 
 static struct observation whole, other;
 

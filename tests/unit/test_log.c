@@ -14,6 +14,7 @@
 
 #include "random.h"
 #include "scratch_file.h"
+#include "watched.h"
 #include "sim/record/actions.h"
 #include "sim/record/log.h"
 
@@ -352,7 +353,7 @@ static void test_round_trip(void **state)
 	append_small(&log);
 	round_trip(&log, &config);
 	mr_log_clear(&log);
-	for (unsigned i = 0; i < RANDOM_LOGS; i++) {
+	for (unsigned i = 0; i < RANDOM_LOGS / (RUNNING_ON_VALGRIND ? 12 : 1); i++) {
 		const uint64_t count = random_below(&random, RANDOM_RECORDS);
 
 		random_config(&random, &config, list, names);

@@ -234,7 +234,7 @@ static const char *const releases[] = {
 };
 #undef MR_RELEASE
 
-enum { RELEASES = sizeof(releases) / sizeof(releases[0]), FIRST_SEED = 1, SEEDS = 60 };
+enum { RELEASES = sizeof(releases) / sizeof(releases[0]), FIRST_SEED = 1, SEEDS = 24 };
 
 /* In every third release, each time beginning with another. */
 static void in_releases(struct pair_setup setup, const char *since, const char *until)
