@@ -72,7 +72,8 @@ endif
 
 ref_sources := $(call c_files,ref)
 world_dirs := $(wildcard sim/record sim/world sim/host)
-world_sources := $(if $(world_dirs),$(call c_files,$(world_dirs)))
+world_sources := $(if $(world_dirs),$(call c_files,$(world_dirs))) $(wildcard sim/guest/*.c)
+guest_sources := $(wildcard sim/guest/boot/*.c)
 cli_sources := $(wildcard sim/cli/*.c)
 unit_sources := $(wildcard tests/unit/test_*.c)
 unit_support_sources := $(filter-out $(unit_sources),$(wildcard tests/unit/*.c))
@@ -83,7 +84,7 @@ fuzz_driver_sources := $(wildcard fuzz/afl_driver.c fuzz/regress.c)
 bench_scripts := $(wildcard tests/bench/bench_*.sh)
 shell_tests := $(wildcard tests/replay/*.sh tests/cli/*.sh tests/spec/*.sh)
 
-all_c := $(ref_sources) $(world_sources) $(cli_sources) $(unit_sources) $(unit_support_sources) \
+all_c := $(ref_sources) $(world_sources) $(guest_sources) $(cli_sources) $(unit_sources) $(unit_support_sources) \
 	$(bench_sources) $(fuzz_sources) $(fuzz_support_sources) $(fuzz_driver_sources)
 all_h := $(sort $(shell find ref $(wildcard sim tests fuzz) -name '*.h'))
 tables := $(wildcard ref/*.def ref/*/*.def sim/*/*.def)
@@ -136,7 +137,7 @@ endef
 $(library): $(call objects,$(ref_sources)) $(OUT)/obj/ref.list
 	$(archive)
 
-$(world): $(call objects,$(world_sources)) $(OUT)/obj/world.list
+$(world): $(call objects,$(world_sources)) $(OUT)/guest/image.o $(OUT)/obj/world.list
 	$(archive)
 
 $(OUT)/obj/ref.list: members = $(ref_sources)
@@ -160,6 +161,33 @@ $(program): $(call objects,$(cli_sources)) $(world) $(library)
 	$(Q)$(CC) $(instrument) $(LDFLAGS) -o $@ $^ $(pkg_libs) -lpthread
 
 -include $(patsubst %.o,%.d,$(call objects,$(all_c)))
+
+# ---- the test guest
+
+# Freestanding x86-64, whatever the variant; a host of another kind gets an empty image unless it names a compiler.
+GUEST_CC = $(if $(filter x86_64,$(shell uname -m)),$(CC))
+guest_flags := -std=c11 -m64 -O2 -ffreestanding -fno-pic -fno-stack-protector -fcf-protection=none \
+	-fno-asynchronous-unwind-tables -mgeneral-regs-only -mno-red-zone $(warnings) -I.
+guest_parts := sim/guest/boot/start.S sim/guest/boot/guest.c sim/guest/parameters.c sim/world/content.c sim/world/pattern.c
+
+$(OUT)/guest/%.o: % Makefile
+	@mkdir -p $(@D)
+	$(call say,GUEST)
+	$(Q)$(GUEST_CC) $(guest_flags) -MMD -MP -c -o $@ $<
+
+$(OUT)/guest.img: $(guest_parts:%=$(OUT)/guest/%.o) sim/guest/boot/image.ld
+	$(call say,LD)
+	$(Q)$(GUEST_CC) -m64 -nostdlib -static -Wl,-T,sim/guest/boot/image.ld,--oformat,binary,--build-id=none -o $@ $(filter %.o,$^)
+
+$(OUT)/guest/image.c: $(if $(GUEST_CC),$(OUT)/guest.img)
+	@mkdir -p $(@D)
+	$(Q){ echo '#include "sim/guest/predict.h"'; echo 'const uint8_t mr_guest_image[MR_GUEST_IMAGE_SIZE] = {'; \
+		$(if $<,od -An -v -tu1 $< | sed 's/[0-9][0-9]*/&$(comma)/g',echo 0); echo '};'; } >$@
+
+$(OUT)/guest/image.o: $(OUT)/guest/image.c Makefile
+	$(Q)$(CC) $(world_flags) -MMD -MP -c -o $@ $<
+
+-include $(guest_parts:%=$(OUT)/guest/%.d) $(OUT)/guest/image.d
 
 # ---- tests
 

@@ -522,9 +522,9 @@ enum { MR_PIECES_MAX = 512 }; /* enough for two RAM blocks and four connections;
  * is now; places that are not listed hold nothing that will be looked at. To be called between two steps. Returns how
  * many pieces there are; of more than `room` the rest is left out.
  *
- * Two machines of one configuration whose pieces agree, but for scratch, will do the same from here on if they are given
- * the same. Pieces hold addresses of functions, and of the machine itself: such copies mean nothing to another process.
- * The caller's `temporary` is among them while a huge page is put together there.
+ * Two machines of one configuration whose pieces agree, but for scratch, will do the same from here on if they are
+ * given the same. Pieces hold addresses of functions, and of the machine itself: such copies mean nothing to another
+ * process. The caller's `temporary` is among them while a huge page is put together there.
  */
 size_t mr_incoming_pieces(const struct mr_incoming *incoming, struct mr_piece pieces[], size_t room);
 

@@ -163,10 +163,10 @@ struct mr_check_value {
 /* What the stream says of its own device sections. */
 struct mr_check_devices {
 	const struct mr_description *description; /* NULL: none yet */
-	struct mr_description *own; /* the same, if the stream brought it; else it is the sender's, known before */
+	struct mr_description *own;   /* the same, if the stream brought it; else it is the sender's, known before */
 	const struct mr_layout *open; /* whose body comes next; NULL if it is not listed */
-	size_t next;                        /* device that the next header is most likely about */
-	uint8_t *sent;                      /* for each device whether its header came */
+	size_t next;                  /* device that the next header is most likely about */
+	uint8_t *sent;                /* for each device whether its header came */
 };
 
 struct mr_checker {

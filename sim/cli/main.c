@@ -18,7 +18,9 @@ static const struct command commands[] = {
 	{"describe", "print, save or compare the layout of device sections", command_describe},
 	{"sim", "simulate a migration from a scenario and a seed, or a swarm of them", command_sim},
 	{"explore", "visit every interleaving of a small world, and check what has to hold in each", command_explore},
+	{"guest", "write an image of a bootable test guest, or judge the memory of one", command_guest},
 	{"host", "tell what this host offers for postcopy on real memory", command_host},
+	{"tap", "record a migration that others run, standing between its ends", command_tap},
 	{"report", "write one HTML page about a recorded migration", command_report},
 };
 

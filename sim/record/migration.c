@@ -18,7 +18,8 @@ static void context_from_recording(struct mr_context *context, const struct mr_r
 {
 	const struct mr_multifd_method *method;
 
-	context->capabilities_known = true;
+	/* a tap may not know them */
+	context->capabilities_known = json_object_get(recording->manifest, "capabilities") != NULL;
 	for (size_t i = 0; i < recording->capability_count; i++)
 		context->capabilities |= mr_capability_by_name(recording->capabilities[i]);
 	mr_profile_init(&context->profile, recording->source_qemu);
@@ -142,8 +143,9 @@ static int open_mapped(struct mr_migration *migration, char *error, size_t error
 static int open_channels(struct mr_migration *migration, char *error, size_t error_size)
 {
 	const struct mr_recording *recording = migration->recording;
-	const uint32_t capabilities = migration->session->context.capabilities;
-	struct mr_channel_census census = {.capabilities = capabilities, .capabilities_known = true};
+	const struct mr_context *context = &migration->session->context;
+	struct mr_channel_census census = {.capabilities = context->capabilities,
+					   .capabilities_known = context->capabilities_known};
 
 	if (recording->channel_count == 0)
 		return open_mapped(migration, error, error_size);
