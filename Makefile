@@ -231,15 +231,14 @@ check: packages-check
 sanitizers := address,undefined
 variant_programs = $(unit_sources:tests/unit/%.c=unit:$(1):$(BUILD)/variants/$(1)/tests/%)
 check_words = $(unit_programs:%=unit:gcc:%) $(unit_programs:%=valgrind:valgrind:%) \
-	$(call variant_programs,gcc-address-undefined) $(call variant_programs,clang) \
-	$(call variant_programs,clang-address-undefined) $(shell_tests:%=shell:shell:%) \
+	$(call variant_programs,gcc-address-undefined) $(call variant_programs,clang-address-undefined) $(shell_tests:%=shell:shell:%) \
 	$(call regress_words,gcc-address-undefined) $(call regress_words,clang-address-undefined) \
 	$(fuzz_sources:fuzz/%.c=fuzz:fuzz:$(fuzz_out)/%)
 regress_words = $(fuzz_sources:fuzz/fuzz_%.c=regress:$(1):$(BUILD)/variants/$(1)/fuzz/regress_%)
 
 check-built: all tests
 	+@$(submake) CC=gcc SANITIZE=$(sanitizers) tests
-	+@$(submake) CC=clang tests
+	+@$(submake) CC=clang all
 	+@$(submake) CC=clang SANITIZE=$(sanitizers) tests
 	+@$(submake) fuzz
 	@$(test_environment) FUZZ_SECONDS=$(CHECK_FUZZ_SECONDS) tests/run.sh $(check_words)

@@ -60,4 +60,16 @@ if [ $unexpected -eq 0 ]; then
 else
 	echo ", $unexpected NOT as they must be."
 fi
+
+title "Both ends on this host's own userfaultfd, with vCPU threads, a cut and a recovery; then replayed (migref sim --memory uffd)"
+if "$MIGREF" host >"$work/host"; then
+	if "$MIGREF" sim sim/scenarios/live-recover.ini --memory uffd -o "$work/live" &&
+		"$MIGREF" replay "$work/live" >"$work/out"; then
+		echo "  replayed in one thread: $(grep -c identical "$work/out") comparisons, all identical"
+	else
+		unexpected=1
+	fi
+else
+	grep -A 1 '^  no   missing pages' "$work/host" | sed -n 2p
+fi
 exit $((unexpected != 0))

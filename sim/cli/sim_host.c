@@ -74,7 +74,9 @@ static struct figures simulated(const struct mr_sim_result *result)
 
 static const char *outcome_of(const struct mr_live_run_result *result)
 {
-	return result->returned ? "returned" : result->stranded ? "stranded" : "completed";
+	if (result->stranded)
+		return result->board.source_guest_runs && atomic_load(&result->board.moved_at) ? "doubled" : "stranded";
+	return result->returned ? "returned" : "completed";
 }
 
 /* ---- For people ---- */

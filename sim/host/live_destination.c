@@ -106,6 +106,9 @@ static void see(struct mr_live_destination *destination, const struct mr_action 
 		atomic_store(&destination->board->destination_status, action->status);
 		if (action->status == MR_STATUS_POSTCOPY_PAUSED)
 			destination->census.cut = true;
+		/* Who fails gives up all that it has, its guest too. */
+		if (action->status == MR_STATUS_FAILED)
+			mr_live_guest_ask_to_stop(destination->guest);
 		break;
 	case MR_ACTION_REQUEST:
 		destination->board->requests += action->request.verdict != MR_REQUEST_DROPPED;
@@ -151,8 +154,10 @@ static void act(struct mr_live_destination *destination, struct destination_acto
 	if (action->asked) {
 		refusal.error = mr_live_destination_carry_out(destination, actor, action);
 		/* A return path that has ended says so by itself. */
-		if (refusal.error && action->kind != MR_ACTION_SEND)
+		if (refusal.error && action->kind != MR_ACTION_SEND) {
 			mr_live_destination_tell(destination, &refusal, NULL);
+			destination->refused = true;
+		}
 		mr_incoming_complete(destination->incoming, actor->index, refusal.error);
 	} else {
 		see(destination, action);
@@ -563,12 +568,13 @@ static void explain(struct mr_live_destination *destination, char *error, size_t
 
 static enum mr_end end_of_failure(const struct mr_live_destination *destination)
 {
+	/* A release's own end, with nobody's help, is one to be told; what the host refused is not. */
 	if (destination->host_failed || mr_live_guest_complaint(destination->guest) ||
 	    atomic_load(&destination->board->source_gone))
 		return MR_END_FAILED;
 	if (!destination->guest_ran)
 		return MR_END_RETURNED;
-	return mr_incoming_status(destination->incoming) == MR_STATUS_POSTCOPY_PAUSED ? MR_END_STRANDED : MR_END_FAILED;
+	return destination->refused ? MR_END_FAILED : MR_END_STRANDED;
 }
 
 static enum mr_end judge(struct mr_live_destination *destination, char *error, size_t error_size)

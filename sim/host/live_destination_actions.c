@@ -203,7 +203,8 @@ static int start_guest(struct mr_live_destination *destination)
 {
 	char error[160];
 
-	if (destination->setup.scenario->migration.start_paused || !destination->has_touches)
+	if (destination->setup.scenario->migration.start_paused || !destination->has_touches ||
+	    mr_incoming_status(destination->incoming) == MR_STATUS_FAILED)
 		return 0;
 	atomic_store(&destination->board->moved_at, mr_clock());
 	destination->guest_ran = true;

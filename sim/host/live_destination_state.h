@@ -51,6 +51,7 @@ struct mr_live_destination {
 	uint64_t clock; /* as last told */
 	bool over;      /* threads are to end */
 	bool finished, failed, host_failed;
+	bool refused; /* the host did not do what the machine asked of it */
 	char reason[256];
 	struct destination_actor actors[MR_ACTOR_COUNT];
 	uint32_t actor_count;

@@ -321,6 +321,7 @@ static bool wait_for_end(struct mr_live_source *source)
 		returned = source->failed && mr_live_guest_runs(source->guest);
 		pthread_mutex_unlock(&source->lock);
 	} while (!through);
+	source->board->source_guest_runs = returned;
 	return returned;
 }
 
@@ -335,6 +336,11 @@ static void explain_stop(const struct mr_live_source *source, char *error, size_
 			 "source: the destination's process is gone in status %s: %s (%" PRIu64 " pages not yet sent)",
 			 status, moved ? "the guest ran there and is lost" : "the guest goes on here, nothing is lost",
 			 mr_outgoing_dirty_count(source->outgoing));
+	else if (source->failed)
+		snprintf(error, error_size, "%s", source->reason);
+	else if (atomic_load(&board->give_up))
+		snprintf(error, error_size, "source: given up in status %s, the destination's %s", status,
+			 mr_status_name((enum mr_status)atomic_load(&board->destination_status)));
 	else
 		snprintf(error, error_size, "source: no end within %" PRIu64 " ms, status %s, the destination's %s",
 			 source->setup.scenario->migration.time_limit / 1000000, status,
