@@ -40,6 +40,8 @@ for folder in "${folders[@]}"; do
 			for figure in "${exact[@]}"; do
 				alter "$recording, $figure" "$figure += 1" '^  blocktime  DIFFERS    postcopy-'
 			done
+			# One that ran on real memory has no trace.
+			[ -e "$work/r/dst.trace" ] || continue
 			cp "$work/r/dst.trace" "$work/trace"
 			sed -i '0,/blocktime_begin/s/\(blocktime_begin addr: [0-9a-fx]*, time: \)[0-9]*/\11/' "$work/r/dst.trace"
 			expect "$recording, another time in the trace" 1 '^  blocktime  DIFFERS    postcopy-'
