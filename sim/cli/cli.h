@@ -42,6 +42,9 @@ extern const struct argp_child stream_children[];
 /* Takes a command's only argument, a `what`; a second one is an error of usage. */
 void take_path(const struct argp_state *state, const char **path, const char *argument, const char *what);
 
+/* A number without sign; NULL if there is none below 2^64, else what stands behind it. */
+const char *read_number(const char *text, uint64_t *number);
+
 /* Parses the options of one command: `name` is shown in usage lines. */
 void parse_command(const struct argp *argp, int argc, char **argv, void *input);
 

@@ -55,17 +55,6 @@ static const struct argp_option options[] = {
 
 /* ---- Options ---- */
 
-/* A number without sign, below 2^63; NULL if there is none, else what stands behind it. */
-static const char *read_number(const char *text, uint64_t *number)
-{
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return NULL;
-	*number = strtoull(text, &end, 10);
-	return *number > INT64_MAX ? NULL : end;
-}
-
 static uint64_t parse_count(const char *name, const char *text, uint64_t least, uint64_t most,
 			    const struct argp_state *state)
 {

@@ -42,6 +42,20 @@ void error_line(const char *format, ...)
 	fprintf(stderr, "migref: %s\n", line);
 }
 
+const char *read_number(const char *text, uint64_t *number)
+{
+	const char *at = text;
+
+	for (*number = 0; *at >= '0' && *at <= '9'; at++) {
+		const uint64_t digit = (uint64_t)(*at - '0');
+
+		if (*number > (UINT64_MAX - digit) / 10)
+			return NULL;
+		*number = *number * 10 + digit;
+	}
+	return at == text ? NULL : at;
+}
+
 int finish_output(int status)
 {
 	if (fflush(stdout) == 0 && !ferror(stdout))

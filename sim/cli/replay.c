@@ -51,11 +51,7 @@ static const struct argp_option options[] = {
 static void parse_memory(struct replay_options *replay, const char *text, const struct argp_state *state)
 {
 	replay->real = strcmp(text, "simulated") != 0;
-	if (strcmp(text, "uffd") == 0)
-		replay->ordinary = MR_HOST_ANONYMOUS;
-	else if (strcmp(text, "uffd-shared") == 0)
-		replay->ordinary = MR_HOST_SHARED;
-	else if (replay->real)
+	if (replay->real && !mr_host_backing_by_name(text, &replay->ordinary))
 		argp_error(state, "--memory: expected simulated, uffd or uffd-shared, found %s", text);
 }
 

@@ -68,21 +68,6 @@ static const struct argp_option options[] = {
 
 /* ---- Options ---- */
 
-/* A number without sign; NULL if there is none, else what stands behind it. */
-static const char *read_number(const char *text, uint64_t *number)
-{
-	const char *at = text;
-
-	for (*number = 0; *at >= '0' && *at <= '9'; at++) {
-		const uint64_t digit = (uint64_t)(*at - '0');
-
-		if (*number > (UINT64_MAX - digit) / 10)
-			return NULL;
-		*number = *number * 10 + digit;
-	}
-	return at == text ? NULL : at;
-}
-
 static void parse_seed(struct sim_options *sim, const char *text, const struct argp_state *state)
 {
 	const char *end = read_number(text, &sim->seed);
@@ -130,11 +115,7 @@ static void parse_shard(struct sim_options *sim, const char *text, const struct 
 static void parse_memory(struct sim_options *sim, const char *text, const struct argp_state *state)
 {
 	sim->real = true;
-	if (strcmp(text, "uffd") == 0)
-		sim->host.ordinary = MR_HOST_ANONYMOUS;
-	else if (strcmp(text, "uffd-shared") == 0)
-		sim->host.ordinary = MR_HOST_SHARED;
-	else
+	if (!mr_host_backing_by_name(text, &sim->host.ordinary))
 		argp_error(state, "--memory: expected uffd or uffd-shared, found %s", text);
 }
 

@@ -61,27 +61,15 @@ static double parse_seconds(const char *name, const char *text, const struct arg
 	return seconds;
 }
 
-static bool parse_number(const char **text, uint64_t *number)
-{
-	char *end;
-
-	if (**text < '0' || **text > '9')
-		return false;
-	*number = strtoull(*text, &end, 10);
-	*text = end;
-	return *number < INT64_MAX;
-}
-
 static void parse_cut(struct mr_tap_options *tap, const char *argument, const struct argp_state *state)
 {
-	const char *text = argument;
-	uint64_t channel = 0;
-	bool valid = parse_number(&text, &channel) && channel < MR_RECORDING_CHANNELS_MAX;
+	uint64_t channel;
+	const char *way = read_number(argument, &channel), *end = NULL;
 
-	tap->cut_backward = strncmp(text, ":ret:", 5) == 0;
-	valid = valid && (tap->cut_backward || strncmp(text, ":fwd:", 5) == 0);
-	text += valid ? 5 : 0;
-	if (!valid || !parse_number(&text, &tap->cut_byte) || *text)
+	tap->cut_backward = way && strncmp(way, ":ret:", 5) == 0;
+	if (way && (tap->cut_backward || strncmp(way, ":fwd:", 5) == 0))
+		end = read_number(way + 5, &tap->cut_byte);
+	if (!end || *end || channel >= MR_RECORDING_CHANNELS_MAX || tap->cut_byte >= INT64_MAX)
 		argp_error(state, "--cut: expected CHANNEL:DIRECTION:BYTE, such as 0:fwd:1000000, found %s", argument);
 	tap->cuts = true;
 	tap->cut_channel = (uint32_t)channel;

@@ -40,7 +40,7 @@ struct mr_live_board {
 	struct mr_blocktime blocktime;
 	bool has_blocktime;
 	uint64_t setup_time, passes, recoveries, requests, forward_bytes, return_bytes;
-	uint64_t pages_placed, zero_pages_placed, places, pages_discarded, pages_loaded;
+	uint64_t pages_placed, pages_discarded, pages_loaded;
 	uint64_t source_touches[MR_SCENARIO_VCPUS_MAX], destination_touches[MR_SCENARIO_VCPUS_MAX];
 	bool source_guest_runs; /* although the migration ended */
 	uint64_t client_faults, client_touches, client_checked;

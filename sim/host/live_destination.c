@@ -1,5 +1,6 @@
 /* live_destination.c: threads around one machine: each lets its actor go on, and waits where that waits. */
 #include "sim/host/live_destination_state.h"
+#include "sim/world/interest.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -28,31 +29,6 @@ void mr_live_destination_tell(struct mr_live_destination *destination, const str
 		watch->destination(watch->argument, record, destination->incoming, action);
 }
 
-static void wake(struct mr_live_destination *destination, uint32_t index)
-{
-	struct destination_actor *actor = &destination->actors[index];
-	const uint64_t one = 1;
-
-	actor->woken = true;
-	if (actor->reading != NOBODY)
-		mr_connection_interrupt(&destination->channels[actor->reading].connection);
-	if (index == MR_ACTOR_FAULT && write(destination->kick, &one, sizeof(one)) < 0)
-		return; /* full: it looks anyway */
-}
-
-void mr_live_destination_wake_all(struct mr_live_destination *destination)
-{
-	for (uint32_t i = 0; i < destination->actor_count; i++)
-		wake(destination, i);
-	pthread_cond_broadcast(&destination->changed);
-}
-
-void mr_live_destination_rest(struct mr_live_destination *destination, struct destination_actor *actor)
-{
-	while (!actor->woken && !destination->over)
-		pthread_cond_wait(&destination->changed, &destination->lock);
-}
-
 void mr_live_destination_host_failed(struct mr_live_destination *destination, const char *format, ...)
 {
 	va_list arguments;
@@ -63,7 +39,7 @@ void mr_live_destination_host_failed(struct mr_live_destination *destination, co
 		va_end(arguments);
 	}
 	destination->host_failed = true;
-	mr_live_destination_wake_all(destination);
+	mr_live_wake_all(&destination->threads);
 }
 
 /* Blocktime is all that goes by the clock. */
@@ -121,28 +97,7 @@ static void see(struct mr_live_destination *destination, const struct mr_action 
 	}
 }
 
-/* Who else may go by what this one did; pages come too often for all to be asked about each. */
-static bool is_of_interest(const struct mr_action *action)
-{
-	switch (action->kind) {
-	case MR_ACTION_RAM_RECORD:
-	case MR_ACTION_PLACE:
-	case MR_ACTION_SECTION:
-	case MR_ACTION_RAM_LOADED:
-	case MR_ACTION_REQUEST:
-	case MR_ACTION_SEND:
-		return false;
-	case MR_ACTION_MARKED:
-		return action->placed.outstanding == 0 && action->placed.was_requested;
-	case MR_ACTION_PACKET:
-		return action->packet.sync;
-	default:
-		return true;
-	}
-}
-
-static void act(struct mr_live_destination *destination, struct destination_actor *actor,
-		const struct mr_action *action)
+static void act(struct mr_live_destination *destination, struct mr_live_actor *actor, const struct mr_action *action)
 {
 	const struct mr_log_record step = {
 		.kind = MR_LOG_STEP, .actor = actor->index, .channel = MR_INCOMING_CHANNELS_MAX, .count = 1};
@@ -162,8 +117,9 @@ static void act(struct mr_live_destination *destination, struct destination_acto
 	} else {
 		see(destination, action);
 	}
-	if (is_of_interest(action))
-		mr_live_destination_wake_all(destination);
+	/* Sockets take what is sent by themselves. */
+	if (action->kind != MR_ACTION_SEND && mr_action_is_of_interest(action))
+		mr_live_wake_all(&destination->threads);
 }
 
 /* ---- Waiting ---- */
@@ -234,9 +190,9 @@ static void wait_for_fault(struct mr_live_destination *destination)
 		files[2].fd = mr_live_client_descriptor(destination->client);
 	if (destination->userfault && !destination->has_fault)
 		files[1].fd = mr_userfault_descriptor(destination->userfault);
-	pthread_mutex_unlock(&destination->lock);
+	pthread_mutex_unlock(&destination->threads.lock);
 	poll(files, 3, -1);
-	pthread_mutex_lock(&destination->lock);
+	pthread_mutex_lock(&destination->threads.lock);
 	if ((files[0].revents & POLLIN) && read(destination->kick, &kicks, sizeof(kicks)) < 0)
 		kicks = 0;
 	read_faults(destination, files[1].revents & POLLIN, files[2].revents & POLLIN);
@@ -244,24 +200,7 @@ static void wait_for_fault(struct mr_live_destination *destination)
 		take_client_fault(destination);
 }
 
-/*
- * An actor that goes on without an action may have started or released whom it waits for now, and may have come to
- * where somebody waits for it.
- */
-static void wake_around(struct mr_live_destination *destination, struct destination_actor *actor, uint32_t other)
-{
-	const bool again = !actor->waits_anew && actor->waits_for == other;
-
-	actor->waits_anew = false;
-	actor->waits_for = other;
-	for (uint32_t i = 0; !again && i < destination->actor_count; i++)
-		if (i == other || (i != actor->index && destination->actors[i].waits_for == actor->index))
-			wake(destination, i);
-	if (!again)
-		pthread_cond_broadcast(&destination->changed);
-}
-
-static void wait(struct mr_live_destination *destination, struct destination_actor *actor, enum mr_step step)
+static void wait(struct mr_live_destination *destination, struct mr_live_actor *actor, enum mr_step step)
 {
 	const struct mr_wants wants = mr_incoming_wants(destination->incoming, actor->index);
 	struct mr_log_record record = {
@@ -274,22 +213,22 @@ static void wait(struct mr_live_destination *destination, struct destination_act
 		record.bytes = connection->base + connection->length;
 	}
 	mr_live_destination_tell(destination, &record, NULL);
-	wake_around(destination, actor, wants.wait == MR_WAIT_ACTOR ? wants.actor : NOBODY);
+	mr_live_wake_around(&destination->threads, actor, wants.wait == MR_WAIT_ACTOR ? wants.actor : MR_LIVE_NOBODY);
 	if (step == MR_STEP_BYTES)
 		mr_live_destination_read(destination, actor, wants.channel);
 	else if (step == MR_STEP_WAITS && wants.wait == MR_WAIT_FAULT)
 		wait_for_fault(destination);
 	else
-		mr_live_destination_rest(destination, actor);
+		mr_live_rest(&destination->threads, actor);
 }
 
 static void *run_actor(void *argument)
 {
-	struct destination_actor *actor = argument;
-	struct mr_live_destination *destination = actor->destination;
+	struct mr_live_actor *actor = argument;
+	struct mr_live_destination *destination = actor->end;
 
-	pthread_mutex_lock(&destination->lock);
-	while (!destination->over) {
+	pthread_mutex_lock(&destination->threads.lock);
+	while (!destination->threads.over) {
 		struct mr_action action;
 		enum mr_step step;
 
@@ -301,7 +240,7 @@ static void *run_actor(void *argument)
 		else
 			wait(destination, actor, step);
 	}
-	pthread_mutex_unlock(&destination->lock);
+	pthread_mutex_unlock(&destination->threads.lock);
 	return NULL;
 }
 
@@ -344,18 +283,15 @@ static void name_vcpus(struct mr_live_destination *destination)
 static void set_actors(struct mr_live_destination *destination)
 {
 	const struct mr_scenario_migration *migration = &destination->setup.scenario->migration;
-	const bool multifd = migration->capabilities & MR_CAPABILITY_MULTIFD;
-	const uint32_t receivers = migration->multifd_channels + 2;
-
 	/* Releases that go by the order of connections may take any connection for a multifd channel. */
-	destination->actor_count = MR_ACTOR_MULTIFD;
-	if (multifd)
-		destination->actor_count += receivers < MR_INCOMING_MULTIFD_MAX ? receivers : MR_INCOMING_MULTIFD_MAX;
-	for (uint32_t i = 0; i < destination->actor_count; i++)
-		destination->actors[i] = (struct destination_actor){
-			.destination = destination, .index = i, .reading = NOBODY, .waits_for = NOBODY};
+	uint32_t receivers = migration->capabilities & MR_CAPABILITY_MULTIFD ? migration->multifd_channels + 2 : 0;
+
+	if (receivers > MR_INCOMING_MULTIFD_MAX)
+		receivers = MR_INCOMING_MULTIFD_MAX;
+	mr_live_threads_init(&destination->threads, destination, MR_ACTOR_MULTIFD + receivers);
+	destination->threads.actors[MR_ACTOR_FAULT].kick = destination->kick;
 	for (uint32_t i = 0; i < MR_SCENARIO_BLOCKS_MAX; i++)
-		destination->registered[i] = NOBODY;
+		destination->registered[i] = MR_LIVE_NOBODY;
 	destination->census.capabilities = migration->capabilities;
 	destination->census.capabilities_known = true;
 }
@@ -372,14 +308,13 @@ int mr_live_destination_new(struct mr_live_destination **result, const struct mr
 	}
 	destination->setup = *setup;
 	destination->board = setup->board;
-	pthread_mutex_init(&destination->lock, NULL);
-	pthread_cond_init(&destination->changed, NULL);
 	destination->kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (destination->kick < 0) {
 		snprintf(error, error_size, "destination: %s", strerror(errno));
 		mr_live_destination_free(destination);
 		return -1;
 	}
+	set_actors(destination);
 	destination->guest = mr_live_guest_new(setup->scenario, setup->memories, error, error_size);
 	if (destination->guest && setup->shared_client) {
 		destination->client = mr_live_client_start(setup->scenario, setup->memories, error, error_size);
@@ -390,7 +325,6 @@ int mr_live_destination_new(struct mr_live_destination **result, const struct mr
 		mr_live_destination_free(destination);
 		return -1;
 	}
-	set_actors(destination);
 	name_vcpus(destination);
 	*result = destination;
 	return 0;
@@ -413,27 +347,16 @@ static void end_client(struct mr_live_destination *destination)
 	destination->board->client_checked = figures.checked;
 }
 
-static void free_methods(struct mr_live_destination *destination)
-{
-	const struct mr_multifd_method *method = destination->setup.ends->source.method;
-
-	for (unsigned i = 0; i < MR_INCOMING_MULTIFD_MAX; i++)
-		if (destination->method_states[i])
-			(method ? method : mr_multifd_method_by_name("none"))
-				->recv_cleanup(destination->method_states[i]);
-}
-
 void mr_live_destination_free(struct mr_live_destination *destination)
 {
 	if (!destination)
 		return;
 	if (destination->client)
 		end_client(destination);
-	free_methods(destination);
+	mr_receivers_clear(&destination->receivers);
 	for (uint32_t i = 0; i < destination->channel_count; i++)
 		mr_connection_close(&destination->channels[i].connection);
-	for (uint32_t i = 0; i < destination->actor_count; i++)
-		free(destination->actors[i].message);
+	mr_live_threads_clear(&destination->threads);
 	mr_userfault_close(destination->userfault);
 	mr_live_guest_free(destination->guest);
 	if (destination->kick >= 0)
@@ -452,14 +375,7 @@ static bool start_threads(struct mr_live_destination *destination)
 		pthread_create(&destination->acceptor, NULL, mr_live_destination_accept, destination) == 0;
 	if (!destination->acceptor_started)
 		return false;
-	for (uint32_t i = 0; i < destination->actor_count; i++) {
-		struct destination_actor *actor = &destination->actors[i];
-
-		actor->started = pthread_create(&actor->thread, NULL, run_actor, actor) == 0;
-		if (!actor->started)
-			return false;
-	}
-	return true;
+	return mr_live_threads_start(&destination->threads, run_actor);
 }
 
 /*
@@ -468,24 +384,21 @@ static bool start_threads(struct mr_live_destination *destination)
  */
 static void end_threads(struct mr_live_destination *destination)
 {
-	pthread_mutex_lock(&destination->lock);
-	destination->over = true;
+	pthread_mutex_lock(&destination->threads.lock);
+	destination->threads.over = true;
 	mr_live_guest_ask_to_stop(destination->guest);
 	for (uint32_t i = 0; i < destination->channel_count; i++)
 		mr_connection_shut(&destination->channels[i].connection);
-	mr_live_destination_wake_all(destination);
+	mr_live_wake_all(&destination->threads);
 	while (destination->placing)
-		pthread_cond_wait(&destination->changed, &destination->lock);
-	pthread_mutex_unlock(&destination->lock);
+		pthread_cond_wait(&destination->threads.changed, &destination->threads.lock);
+	pthread_mutex_unlock(&destination->threads.lock);
 	if (destination->acceptor_started)
 		pthread_join(destination->acceptor, NULL);
-	if (destination->actors[MR_ACTOR_FAULT].started)
-		pthread_join(destination->actors[MR_ACTOR_FAULT].thread, NULL);
+	mr_live_threads_join(&destination->threads, MR_ACTOR_FAULT);
 	mr_userfault_close(destination->userfault);
 	destination->userfault = NULL;
-	for (uint32_t i = 0; i < destination->actor_count; i++)
-		if (i != MR_ACTOR_FAULT && destination->actors[i].started)
-			pthread_join(destination->actors[i].thread, NULL);
+	mr_live_threads_join_all(&destination->threads);
 	mr_live_guest_stop(destination->guest);
 }
 
@@ -506,10 +419,10 @@ static bool wait_for_end(struct mr_live_destination *destination)
 
 	do {
 		mr_clock_sleep(LOOK_AGAIN);
-		pthread_mutex_lock(&destination->lock);
+		pthread_mutex_lock(&destination->threads.lock);
 		through = is_through(destination);
 		finished = destination->finished;
-		pthread_mutex_unlock(&destination->lock);
+		pthread_mutex_unlock(&destination->threads.lock);
 	} while (!through);
 	return finished;
 }
@@ -540,8 +453,7 @@ static uint64_t missing_pages(const struct mr_live_destination *destination)
 		uint64_t pages;
 		const uint64_t *received = mr_incoming_received(destination->incoming, i, &pages);
 
-		for (uint64_t j = 0; j < pages; j++)
-			missing += !(received[j / 64] >> j % 64 & 1);
+		missing += pages - mr_bitmap_count(received, pages);
 	}
 	return missing;
 }
@@ -601,9 +513,9 @@ enum mr_end mr_live_destination_run(struct mr_live_destination *destination, cha
 		if (wait_for_end(destination))
 			let_guest_run(destination);
 	} else {
-		pthread_mutex_lock(&destination->lock);
+		pthread_mutex_lock(&destination->threads.lock);
 		mr_live_destination_host_failed(destination, "destination: the host gives no more threads");
-		pthread_mutex_unlock(&destination->lock);
+		pthread_mutex_unlock(&destination->threads.lock);
 	}
 	end_threads(destination);
 	if (destination->client)

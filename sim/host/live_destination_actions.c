@@ -14,38 +14,28 @@ uint8_t *mr_live_destination_page(void *argument, uint32_t block, uint64_t offse
 	return destination->setup.memories[block].data + offset;
 }
 
-static bool is_zero(const uint8_t *page, size_t size)
-{
-	return page[0] == 0 && memcmp(page, page + 1, size - 1) == 0;
-}
-
 void mr_live_destination_zero(void *argument, uint32_t block, uint64_t offset)
 {
 	const struct mr_live_destination *destination = argument;
 	const size_t size = destination->setup.scenario->guest.target_page_size;
 	uint8_t *page = destination->setup.memories[block].data + offset;
 
-	if (!is_zero(page, size))
+	if (!mr_is_zero(page, size))
 		memset(page, 0, size);
 }
 
 static int write_packet(struct mr_live_destination *destination, const struct mr_action *action)
 {
 	const struct mr_multifd_packet *packet = &action->packet.record;
-	const struct mr_multifd_method *method = mr_multifd_method_by_flag(packet->flags & MR_MULTIFD_METHOD_MASK);
-	void **state = &destination->method_states[action->packet.multifd];
 	const uint32_t block = action->packet.block;
 	uint8_t *pages[MR_PACKET_PAGES_MAX];
-	char found[96];
 
 	if (block == UINT32_MAX)
 		return 0;
 	for (uint32_t i = 0; i < packet->normal_pages; i++)
 		pages[i] = mr_live_destination_page(destination, block, mr_multifd_offset(packet, i));
-	if (packet->normal_pages && !*state)
-		*state = method->recv_setup(destination->setup.scenario->guest.target_page_size);
-	if (packet->normal_pages &&
-	    method->recv(*state, packet->payload, pages, packet->normal_pages, found) != MR_NO_RULE)
+	if (!mr_receivers_unpack(&destination->receivers, action->packet.multifd, packet,
+				 destination->setup.scenario->guest.target_page_size, pages))
 		return HOST_EIO;
 	for (uint32_t i = 0; i < packet->zero_pages; i++)
 		mr_live_destination_zero(destination, block, mr_multifd_offset(packet, packet->normal_pages + i));
@@ -134,8 +124,8 @@ static int end_catching(struct mr_live_destination *destination, uint32_t block)
 {
 	const uint32_t number = destination->registered[block];
 
-	destination->registered[block] = NOBODY;
-	return number == NOBODY ? 0 : -mr_userfault_remove(destination->userfault, number, NULL);
+	destination->registered[block] = MR_LIVE_NOBODY;
+	return number == MR_LIVE_NOBODY ? 0 : -mr_userfault_remove(destination->userfault, number, NULL);
 }
 
 static void release(struct mr_live_destination *destination)
@@ -270,9 +260,7 @@ static void count(struct mr_live_destination *destination, const struct mr_actio
 	const uint64_t size = destination->setup.scenario->guest.target_page_size;
 
 	if (action->kind == MR_ACTION_PLACE) {
-		board->places++;
 		board->pages_placed += action->placed.length / size;
-		board->zero_pages_placed += action->placed.zero ? action->placed.length / size : 0;
 	}
 	if (action->kind == MR_ACTION_DISCARD && action->range.when == MR_POSTCOPY_DISCARD)
 		board->pages_discarded += action->range.length / size;
@@ -280,7 +268,7 @@ static void count(struct mr_live_destination *destination, const struct mr_actio
 		board->pages_loaded += action->packet.record.normal_pages + action->packet.record.zero_pages;
 }
 
-int mr_live_destination_carry_out(struct mr_live_destination *destination, struct destination_actor *actor,
+int mr_live_destination_carry_out(struct mr_live_destination *destination, struct mr_live_actor *actor,
 				  const struct mr_action *action)
 {
 	uint32_t device = 0;
@@ -295,11 +283,11 @@ int mr_live_destination_carry_out(struct mr_live_destination *destination, struc
 	    action->kind != MR_ACTION_LOAD_DEVICE)
 		return do_inside(destination, action);
 	destination->placing += action->kind == MR_ACTION_PLACE;
-	pthread_mutex_unlock(&destination->lock);
+	pthread_mutex_unlock(&destination->threads.lock);
 	error = do_outside(destination, action, device);
-	pthread_mutex_lock(&destination->lock);
+	pthread_mutex_lock(&destination->threads.lock);
 	destination->placing -= action->kind == MR_ACTION_PLACE;
-	if (destination->over)
-		pthread_cond_broadcast(&destination->changed);
+	if (destination->threads.over)
+		pthread_cond_broadcast(&destination->threads.changed);
 	return error;
 }

@@ -44,35 +44,28 @@ static void take_bytes(struct mr_live_destination *destination, uint32_t channel
 	} else {
 		tell_line(destination, (struct mr_line){.event = MR_LINE_EOF, .channel = channel});
 		mr_live_destination_tell(destination, &record, NULL);
-		mr_live_destination_wake_all(destination);
+		mr_live_wake_all(&destination->threads);
 	}
 }
 
-void mr_live_destination_read(struct mr_live_destination *destination, struct destination_actor *actor,
-			      uint32_t channel)
+void mr_live_destination_read(struct mr_live_destination *destination, struct mr_live_actor *actor, uint32_t channel)
 {
 	struct mr_connection *connection = &destination->channels[channel].connection;
 	ssize_t length;
 	int error;
 
 	if (connection->is_read || connection->at_end) {
-		mr_live_destination_rest(destination, actor);
+		mr_live_rest(&destination->threads, actor);
 		return;
 	}
-	if (actor->woken || destination->over)
+	if (actor->woken || destination->threads.over)
 		return;
 	if (!mr_connection_prepare(connection, mr_incoming_consumed(destination->incoming, channel))) {
 		mr_live_destination_host_failed(destination, "destination: no memory for what it reads");
 		return;
 	}
-	connection->is_read = true;
-	actor->reading = channel;
 	feed(destination, channel);
-	pthread_mutex_unlock(&destination->lock);
-	length = mr_connection_read(connection, &error);
-	pthread_mutex_lock(&destination->lock);
-	connection->is_read = false;
-	actor->reading = NOBODY;
+	length = mr_live_read(&destination->threads, actor, connection, &error);
 	if (length < 0)
 		return;
 	take_bytes(destination, channel, (size_t)length, error);
@@ -80,20 +73,6 @@ void mr_live_destination_read(struct mr_live_destination *destination, struct de
 }
 
 /* ---- Writing ---- */
-
-static bool keep_message(struct destination_actor *actor, struct mr_bytes bytes)
-{
-	if (bytes.length > actor->message_capacity) {
-		uint8_t *message = realloc(actor->message, bytes.length);
-
-		if (!message)
-			return false;
-		actor->message = message;
-		actor->message_capacity = bytes.length;
-	}
-	memcpy(actor->message, bytes.data, bytes.length);
-	return true;
-}
 
 static void end_return(struct mr_live_destination *destination, uint32_t channel)
 {
@@ -106,7 +85,7 @@ static void end_return(struct mr_live_destination *destination, uint32_t channel
 	destination->channels[channel].returned = true;
 }
 
-int mr_live_destination_send(struct mr_live_destination *destination, struct destination_actor *actor,
+int mr_live_destination_send(struct mr_live_destination *destination, struct mr_live_actor *actor,
 			     const struct mr_action_send *send)
 {
 	const uint32_t channel = send->channel;
@@ -116,12 +95,12 @@ int mr_live_destination_send(struct mr_live_destination *destination, struct des
 	size_t written;
 	int error;
 
-	if (!destination->channels[channel].opened || !keep_message(actor, send->bytes))
+	if (!destination->channels[channel].opened || !mr_live_keep(actor, send->bytes, (struct mr_bytes){0}))
 		return HOST_EIO;
 	turn = mr_connection_draw(connection);
-	pthread_mutex_unlock(&destination->lock);
+	pthread_mutex_unlock(&destination->threads.lock);
 	error = mr_connection_write(connection, turn, actor->message, length, &written);
-	pthread_mutex_lock(&destination->lock);
+	pthread_mutex_lock(&destination->threads.lock);
 	offset = connection->written - written;
 	destination->board->return_bytes += written;
 	if (written)
@@ -143,9 +122,9 @@ static bool is_over(struct mr_live_destination *destination)
 {
 	bool over;
 
-	pthread_mutex_lock(&destination->lock);
-	over = destination->over;
-	pthread_mutex_unlock(&destination->lock);
+	pthread_mutex_lock(&destination->threads.lock);
+	over = destination->threads.over;
+	pthread_mutex_unlock(&destination->threads.lock);
 	return over;
 }
 
@@ -216,7 +195,7 @@ static void open_channel(struct mr_live_destination *destination, int file, enum
 	destination->channel_count++;
 	mr_live_destination_tell(destination, &record, NULL);
 	tell_line(destination, (struct mr_line){.event = MR_LINE_OPEN, .channel = number});
-	mr_live_destination_wake_all(destination);
+	mr_live_wake_all(&destination->threads);
 }
 
 void *mr_live_destination_accept(void *argument)
@@ -231,18 +210,18 @@ void *mr_live_destination_accept(void *argument)
 
 		if (file < 0) {
 			if (errno == EMFILE || errno == ENFILE) {
-				pthread_mutex_lock(&destination->lock);
+				pthread_mutex_lock(&destination->threads.lock);
 				fail_accept(destination, errno);
-				pthread_mutex_unlock(&destination->lock);
+				pthread_mutex_unlock(&destination->threads.lock);
 				return NULL;
 			}
 			continue;
 		}
 		length = peek(destination, file, magic);
-		pthread_mutex_lock(&destination->lock);
+		pthread_mutex_lock(&destination->threads.lock);
 		mr_channel_identify(&destination->census, (struct mr_bytes){magic, length}, &role);
 		open_channel(destination, file, role);
-		pthread_mutex_unlock(&destination->lock);
+		pthread_mutex_unlock(&destination->threads.lock);
 	}
 	return NULL;
 }

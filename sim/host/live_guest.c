@@ -14,7 +14,6 @@ enum {
 	LOCKS = 1024,           /* of pages, shared by those of the same remainder */
 	SLEEP_AT_LEAST = 60000, /* ns: less is not worth a system call */
 	SLEEP_AT_MOST = 2000000,
-	BUCKET_UNIT = 1000, /* ns */
 	PAGE_MAX = 65536,
 };
 
@@ -95,12 +94,8 @@ static void complain(const struct vcpu *reader, uint64_t page, uint32_t version)
 static void count_fault(struct vcpu *vcpu, uint64_t latency)
 {
 	struct mr_live_guest_figures *figures = &vcpu->figures;
-	unsigned bucket = 0;
-
-	for (uint64_t rest = latency / BUCKET_UNIT; rest > 1 && bucket < 23; rest /= 2)
-		bucket++;
 	figures->faults++;
-	figures->latency[bucket]++;
+	figures->latency[mr_latency_bucket(latency)]++;
 	figures->latency_sum += latency;
 	if (latency > figures->latency_maximum)
 		figures->latency_maximum = latency;
@@ -346,7 +341,7 @@ void mr_live_guest_figures(const struct mr_live_guest *guest, struct mr_live_gue
 		sum->latency_sum += vcpu->figures.latency_sum;
 		if (vcpu->figures.latency_maximum > sum->latency_maximum)
 			sum->latency_maximum = vcpu->figures.latency_maximum;
-		for (unsigned j = 0; j < 24; j++)
+		for (unsigned j = 0; j < MR_LATENCY_BUCKETS; j++)
 			sum->latency[j] += vcpu->figures.latency[j];
 		sum->outstanding += atomic_load(&vcpu->faulted);
 		pthread_mutex_unlock(&vcpu->figures_lock);

@@ -9,7 +9,7 @@
 #define MR_HOST_LIVE_GUEST_H
 
 #include "sim/host/memory.h"
-#include "sim/world/scenario.h"
+#include "sim/world/sim.h"
 
 #include <stdio.h>
 
@@ -19,7 +19,7 @@ struct mr_live_guest;
 struct mr_live_guest_figures {
 	uint64_t touches, writes, faults;
 	uint64_t latency_sum, latency_maximum; /* ns, of touches that faulted */
-	uint64_t latency[24];                  /* faults by microseconds: 2^n to 2^(n+1) - 1; the first also below 1 */
+	uint64_t latency[MR_LATENCY_BUCKETS];  /* faults by microseconds: 2^n to 2^(n+1) - 1; the first also below 1 */
 	uint64_t blackout;                     /* ns from the start until every vCPU had made a touch; 0: not yet */
 	uint64_t outstanding;                  /* vCPUs that wait for a page now */
 };

@@ -36,15 +36,6 @@ struct run {
 
 /* ---- What cannot be had ---- */
 
-static enum mr_host_kind kind_of(const struct mr_live_run_options *options, const struct mr_scenario_block *block)
-{
-	if (block->page_size == mr_host_kind_page_size(MR_HOST_HUGE_2M))
-		return MR_HOST_HUGE_2M;
-	if (block->page_size == mr_host_kind_page_size(MR_HOST_HUGE_1G))
-		return MR_HOST_HUGE_1G;
-	return options->ordinary;
-}
-
 static int check_blocks(const struct mr_live_run_options *options, const struct mr_host_probe *probe, char *error,
 			size_t error_size)
 {
@@ -54,7 +45,7 @@ static int check_blocks(const struct mr_live_run_options *options, const struct 
 
 	for (uint32_t i = 0; i < scenario->block_count; i++) {
 		const struct mr_scenario_block *block = &scenario->blocks[i];
-		const enum mr_host_kind kind = kind_of(options, block);
+		const enum mr_host_kind kind = mr_host_kind_of(block->page_size, options->ordinary);
 
 		if (block->page_size != mr_host_kind_page_size(kind)) {
 			snprintf(error, error_size,
@@ -190,7 +181,8 @@ static int allocate(const struct run *run, struct mr_host_memory *memories, char
 		const struct mr_scenario_block *block = &run->scenario.blocks[i];
 		struct mr_host_problem problem;
 
-		if (mr_host_memory_allocate(&memories[i], kind_of(run->options, block), block->size, &problem) == 0)
+		if (mr_host_memory_allocate(&memories[i], mr_host_kind_of(block->page_size, run->options->ordinary),
+					    block->size, &problem) == 0)
 			continue;
 		snprintf(error, error_size, "[block %s]: %s", block->name, problem.text);
 		while (i-- > 0)
@@ -302,7 +294,7 @@ static int finish_source(struct run *run, struct mr_live_source *source, char *e
 		.vcpus = run->scenario.guest.vcpus,
 		.timed = true,
 		.setup_time = run->board->setup_time,
-		.guest_memory = run->options->ordinary == MR_HOST_SHARED ? "uffd-shared" : "uffd",
+		.guest_memory = mr_host_backing_name(run->options->ordinary),
 		.dirty_log = run->board->dirty_method[0] ? run->board->dirty_method : NULL,
 		.scenario = run->options->scenario_text,
 		.seed = run->scenario.seed,

@@ -1,5 +1,6 @@
 /* live_source.c: threads around one machine, the guest, and the operator. */
 #include "sim/host/live_source_state.h"
+#include "sim/world/interest.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,7 +12,6 @@
 enum {
 	LOOK_AGAIN = 1000000, /* ns between looks of the operator */
 	CLOCK_GRAIN = 1000000,
-	SECOND = 1000000000,
 	ERROR_MAX = 256,
 	GRACE = 1000000000,
 };
@@ -37,29 +37,7 @@ void mr_live_source_host_failed(struct mr_live_source *source, const char *forma
 		va_end(arguments);
 	}
 	source->host_failed = true;
-	mr_live_source_wake_all(source);
-}
-
-static void wake(struct mr_live_source *source, uint32_t index)
-{
-	struct source_actor *actor = &source->actors[index];
-
-	actor->woken = true;
-	if (actor->reading != NOBODY)
-		mr_connection_interrupt(&source->connections[actor->reading]);
-}
-
-void mr_live_source_wake_all(struct mr_live_source *source)
-{
-	for (uint32_t i = 0; i < source->actor_count; i++)
-		wake(source, i);
-	pthread_cond_broadcast(&source->changed);
-}
-
-void mr_live_source_rest(struct mr_live_source *source, struct source_actor *actor)
-{
-	while (!actor->woken && !source->over)
-		pthread_cond_wait(&source->changed, &source->lock);
+	mr_live_wake_all(&source->threads);
 }
 
 /* Not at each page: what goes by the clock does so by milliseconds. */
@@ -77,52 +55,26 @@ static void tell_time(struct mr_live_source *source)
 
 /* ---- Steps ---- */
 
-/* Pages are of interest to nobody else, unless somebody waits for room or work. */
-static bool is_of_interest(const struct mr_source_action *action)
+static void act(struct mr_live_source *source, struct mr_live_actor *actor, const struct mr_source_action *action)
 {
-	if (action->kind == MR_SOURCE_ACTION_LOG_CLEAR || action->kind == MR_SOURCE_ACTION_RELEASE)
-		return false;
-	return action->kind != MR_SOURCE_ACTION_SEND || action->actor >= MR_SOURCE_MULTIFD;
-}
-
-static void act(struct mr_live_source *source, struct source_actor *actor, const struct mr_source_action *action)
-{
-	const bool asked = action->asked, interest = is_of_interest(action);
+	const bool asked = action->asked, interest = mr_source_action_is_of_interest(action);
 
 	actor->waits_anew = true;
 	mr_live_source_carry_out(source, actor, action);
 	if (asked)
 		mr_outgoing_complete(source->outgoing, actor->index, 0);
 	if (interest)
-		mr_live_source_wake_all(source);
+		mr_live_wake_all(&source->threads);
 }
 
-/* As at the destination. */
-static void wake_around(struct mr_live_source *source, struct source_actor *actor, uint32_t other)
-{
-	const bool again = !actor->waits_anew && actor->waits_for == other;
-
-	actor->waits_anew = false;
-	actor->waits_for = other;
-	for (uint32_t i = 0; !again && i < source->actor_count; i++)
-		if (i == other || (i != actor->index && source->actors[i].waits_for == actor->index))
-			wake(source, i);
-	if (!again)
-		pthread_cond_broadcast(&source->changed);
-}
-
-static void wait_until(struct mr_live_source *source, const struct source_actor *actor, uint64_t time)
+static void wait_until(struct mr_live_source *source, struct mr_live_actor *actor, uint64_t time)
 {
 	const uint64_t grain = source->clock + CLOCK_GRAIN;
-	const uint64_t due = (time > grain ? time : grain) + source->board->started;
-	const struct timespec at = {(time_t)(due / SECOND), (long)(due % SECOND)};
 
-	while (!actor->woken && !source->over)
-		if (pthread_cond_timedwait(&source->changed, &source->lock, &at) != 0)
-			return;
+	mr_live_rest_until(&source->threads, actor, (time > grain ? time : grain) + source->board->started);
 }
 
-static void wait(struct mr_live_source *source, struct source_actor *actor, enum mr_step step)
+static void wait(struct mr_live_source *source, struct mr_live_actor *actor, enum mr_step step)
 {
 	const struct mr_source_wants wants = mr_outgoing_wants(source->outgoing, actor->index);
 	/* A message may also never come, since its reader has ended. */
@@ -130,22 +82,22 @@ static void wait(struct mr_live_source *source, struct source_actor *actor, enum
 	const struct mr_source_log_record record = {.kind = MR_SOURCE_LOG_WAIT, .actor = actor->index, .count = 1};
 
 	mr_live_source_tell(source, &record, NULL);
-	wake_around(source, actor, is_for_actor ? wants.actor : NOBODY);
+	mr_live_wake_around(&source->threads, actor, is_for_actor ? wants.actor : MR_LIVE_NOBODY);
 	if (step == MR_STEP_BYTES)
 		mr_live_source_read(source, actor, wants.channel);
 	else if (step == MR_STEP_WAITS && wants.wait == MR_SOURCE_WAIT_TIME)
 		wait_until(source, actor, wants.time);
 	else
-		mr_live_source_rest(source, actor);
+		mr_live_rest(&source->threads, actor);
 }
 
 static void *run_actor(void *argument)
 {
-	struct source_actor *actor = argument;
-	struct mr_live_source *source = actor->source;
+	struct mr_live_actor *actor = argument;
+	struct mr_live_source *source = actor->end;
 
-	pthread_mutex_lock(&source->lock);
-	while (!source->over) {
+	pthread_mutex_lock(&source->threads.lock);
+	while (!source->threads.over) {
 		struct mr_source_action action;
 		enum mr_step step;
 
@@ -159,7 +111,7 @@ static void *run_actor(void *argument)
 		else
 			wait(source, actor, step);
 	}
-	pthread_mutex_unlock(&source->lock);
+	pthread_mutex_unlock(&source->threads.lock);
 	return NULL;
 }
 
@@ -197,19 +149,16 @@ static void set_threads(struct mr_live_source *source)
 
 	for (uint32_t i = 0; i < MR_SCENARIO_CONNECTIONS_MAX; i++)
 		source->connections[i].socket = -1;
-	source->actor_count = MR_SOURCE_MULTIFD;
-	if (migration->capabilities & MR_CAPABILITY_MULTIFD)
-		source->actor_count += migration->multifd_channels;
-	for (uint32_t i = 0; i < source->actor_count; i++)
-		source->actors[i] =
-			(struct source_actor){.source = source, .index = i, .reading = NOBODY, .waits_for = NOBODY};
+	mr_live_threads_init(&source->threads, source,
+			     MR_SOURCE_MULTIFD + (migration->capabilities & MR_CAPABILITY_MULTIFD
+							  ? migration->multifd_channels
+							  : 0));
 }
 
 int mr_live_source_new(struct mr_live_source **result, const struct mr_live_source_setup *setup, char *error,
 		       size_t error_size)
 {
 	struct mr_live_source *source = calloc(1, sizeof(*source));
-	pthread_condattr_t monotonic;
 
 	*result = NULL;
 	if (!source) {
@@ -218,16 +167,12 @@ int mr_live_source_new(struct mr_live_source **result, const struct mr_live_sour
 	}
 	source->setup = *setup;
 	source->board = setup->board;
-	pthread_mutex_init(&source->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&source->changed, &monotonic);
+	set_threads(source);
 	source->guest = mr_live_guest_new(setup->scenario, setup->memories, error, error_size);
 	if (!source->guest || start_machine(source, error, error_size) < 0) {
 		mr_live_source_free(source);
 		return -1;
 	}
-	set_threads(source);
 	*result = source;
 	return 0;
 }
@@ -240,8 +185,7 @@ void mr_live_source_free(struct mr_live_source *source)
 		mr_outgoing_clear(source->outgoing);
 	for (uint32_t i = 0; i < source->connection_count; i++)
 		mr_connection_close(&source->connections[i]);
-	for (uint32_t i = 0; i < source->actor_count; i++)
-		free(source->actors[i].message);
+	mr_live_threads_clear(&source->threads);
 	mr_dirty_stop(source->dirty);
 	mr_live_guest_free(source->guest);
 	free(source->pages);
@@ -260,29 +204,15 @@ void mr_live_source_page(const struct mr_live_source *source, uint32_t block, ui
 
 /* ---- Running ---- */
 
-static bool start_threads(struct mr_live_source *source)
-{
-	for (uint32_t i = 0; i < source->actor_count; i++) {
-		struct source_actor *actor = &source->actors[i];
-
-		actor->started = pthread_create(&actor->thread, NULL, run_actor, actor) == 0;
-		if (!actor->started)
-			return false;
-	}
-	return true;
-}
-
 static void end_threads(struct mr_live_source *source)
 {
-	pthread_mutex_lock(&source->lock);
-	source->over = true;
+	pthread_mutex_lock(&source->threads.lock);
+	source->threads.over = true;
 	for (uint32_t i = 0; i < source->connection_count; i++)
 		mr_connection_shut(&source->connections[i]);
-	mr_live_source_wake_all(source);
-	pthread_mutex_unlock(&source->lock);
-	for (uint32_t i = 0; i < source->actor_count; i++)
-		if (source->actors[i].started)
-			pthread_join(source->actors[i].thread, NULL);
+	mr_live_wake_all(&source->threads);
+	pthread_mutex_unlock(&source->threads.lock);
+	mr_live_threads_join_all(&source->threads);
 	mr_live_guest_stop(source->guest);
 }
 
@@ -315,11 +245,11 @@ static bool wait_for_end(struct mr_live_source *source)
 
 	do {
 		mr_clock_sleep(LOOK_AGAIN);
-		pthread_mutex_lock(&source->lock);
+		pthread_mutex_lock(&source->threads.lock);
 		mr_live_source_operate(source);
 		through = is_through(source);
 		returned = source->failed && mr_live_guest_runs(source->guest);
-		pthread_mutex_unlock(&source->lock);
+		pthread_mutex_unlock(&source->threads.lock);
 	} while (!through);
 	source->board->source_guest_runs = returned;
 	return returned;
@@ -404,10 +334,10 @@ enum mr_end mr_live_source_run(struct mr_live_source *source, char *error, size_
 		mr_live_guest_stop(source->guest);
 		return MR_END_FAILED;
 	}
-	if (!start_threads(source)) {
-		pthread_mutex_lock(&source->lock);
+	if (!mr_live_threads_start(&source->threads, run_actor)) {
+		pthread_mutex_lock(&source->threads.lock);
 		mr_live_source_host_failed(source, "source: the host gives no more threads");
-		pthread_mutex_unlock(&source->lock);
+		pthread_mutex_unlock(&source->threads.lock);
 	} else if (wait_for_end(source)) {
 		let_guest_run(source);
 	}

@@ -2,7 +2,6 @@
 #include "sim/host/live_source_state.h"
 
 #include "sim/host/live_destination.h"
-#include "sim/world/random.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -158,25 +157,8 @@ static void connect_channel(struct mr_live_source *source, uint32_t number, enum
 	mr_live_source_tell(source, &record, NULL);
 }
 
-static bool keep_message(struct source_actor *actor, const struct mr_source_action *action)
-{
-	const size_t length = action->send.head.length + action->send.body.length;
-
-	if (length > actor->message_capacity) {
-		uint8_t *message = realloc(actor->message, length);
-
-		if (!message)
-			return false;
-		actor->message = message;
-		actor->message_capacity = length;
-	}
-	memcpy(actor->message, action->send.head.data, action->send.head.length);
-	if (action->send.body.length)
-		memcpy(actor->message + action->send.head.length, action->send.body.data, action->send.body.length);
-	return true;
-}
-
-static void send_bytes(struct mr_live_source *source, struct source_actor *actor, const struct mr_source_action *action)
+static void send_bytes(struct mr_live_source *source, struct mr_live_actor *actor,
+		       const struct mr_source_action *action)
 {
 	const uint32_t channel = action->send.channel;
 	struct mr_connection *connection = &source->connections[channel];
@@ -185,20 +167,20 @@ static void send_bytes(struct mr_live_source *source, struct source_actor *actor
 	uint64_t turn;
 	size_t written;
 
-	if (!keep_message(actor, action)) {
+	if (!mr_live_keep(actor, action->send.head, action->send.body)) {
 		mr_live_source_host_failed(source, "source: no memory for what it sends");
 		return;
 	}
 	turn = mr_connection_draw(connection);
-	pthread_mutex_unlock(&source->lock);
+	pthread_mutex_unlock(&source->threads.lock);
 	record.error = mr_connection_write(connection, turn, actor->message, length, &written);
 	mr_connection_pass(connection);
-	pthread_mutex_lock(&source->lock);
+	pthread_mutex_lock(&source->threads.lock);
 	if (!record.error)
 		return;
 	mr_outgoing_broken(source->outgoing, channel, record.error);
 	mr_live_source_tell(source, &record, NULL);
-	mr_live_source_wake_all(source);
+	mr_live_wake_all(&source->threads);
 }
 
 /* ---- Return paths ---- */
@@ -211,7 +193,7 @@ static void feed(struct mr_live_source *source, uint32_t channel)
 			 connection->error);
 }
 
-void mr_live_source_read(struct mr_live_source *source, struct source_actor *actor, uint32_t channel)
+void mr_live_source_read(struct mr_live_source *source, struct mr_live_actor *actor, uint32_t channel)
 {
 	struct mr_connection *connection = &source->connections[channel];
 	struct mr_source_log_record record = {.kind = MR_SOURCE_LOG_ARRIVE, .channel = channel};
@@ -219,23 +201,17 @@ void mr_live_source_read(struct mr_live_source *source, struct source_actor *act
 	int error;
 
 	if (connection->is_read || connection->at_end || connection->socket < 0) {
-		mr_live_source_rest(source, actor);
+		mr_live_rest(&source->threads, actor);
 		return;
 	}
-	if (actor->woken || source->over)
+	if (actor->woken || source->threads.over)
 		return;
 	if (!mr_connection_prepare(connection, mr_outgoing_consumed(source->outgoing, channel))) {
 		mr_live_source_host_failed(source, "source: no memory for what it reads");
 		return;
 	}
-	connection->is_read = true;
-	actor->reading = channel;
 	feed(source, channel);
-	pthread_mutex_unlock(&source->lock);
-	length = mr_connection_read(connection, &error);
-	pthread_mutex_lock(&source->lock);
-	connection->is_read = false;
-	actor->reading = NOBODY;
+	length = mr_live_read(&source->threads, actor, connection, &error);
 	if (length < 0)
 		return;
 	mr_connection_take(connection, (size_t)length, error);
@@ -244,7 +220,7 @@ void mr_live_source_read(struct mr_live_source *source, struct source_actor *act
 	mr_live_source_tell(source, &record, NULL);
 	feed(source, channel);
 	if (record.ended)
-		mr_live_source_wake_all(source);
+		mr_live_wake_all(&source->threads);
 }
 
 /* ---- Guest and devices ---- */
@@ -252,13 +228,12 @@ void mr_live_source_read(struct mr_live_source *source, struct source_actor *act
 /* The vCPUs' state goes with the first device; what else devices hold is a function of the device alone. */
 static void save_device(struct mr_live_source *source, uint32_t handler)
 {
-	const uint32_t length = source->setup.scenario->guest.device_bytes;
+	const struct mr_scenario *scenario = source->setup.scenario;
 
-	for (uint32_t i = 0; i < length; i++)
-		source->device_body[i] = (uint8_t)mr_mix(((uint64_t)handler << 32) + i);
+	mr_ends_device(scenario, handler, source->device_body);
 	if (handler == 1)
-		mr_live_destination_put_state(source->setup.scenario, source->touches, source->device_body);
-	mr_outgoing_save(source->outgoing, (struct mr_bytes){source->device_body, length});
+		mr_live_destination_put_state(scenario, source->touches, source->device_body);
+	mr_outgoing_save(source->outgoing, (struct mr_bytes){source->device_body, scenario->guest.device_bytes});
 }
 
 static void stop_guest(struct mr_live_source *source)
@@ -354,7 +329,7 @@ static void do_inside(struct mr_live_source *source, const struct mr_source_acti
 	}
 }
 
-void mr_live_source_carry_out(struct mr_live_source *source, struct source_actor *actor,
+void mr_live_source_carry_out(struct mr_live_source *source, struct mr_live_actor *actor,
 			      const struct mr_source_action *action)
 {
 	const struct mr_source_log_record step = {.kind = MR_SOURCE_LOG_STEP, .actor = actor->index, .count = 1};

@@ -17,7 +17,7 @@ static bool command(struct mr_live_source *source, enum mr_source_command comman
 	if (!functions[command](source->outgoing))
 		return false;
 	mr_live_source_tell(source, &record, NULL);
-	mr_live_source_wake_all(source);
+	mr_live_wake_all(&source->threads);
 	return true;
 }
 

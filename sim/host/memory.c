@@ -45,6 +45,25 @@ uint64_t mr_host_kind_page_size(enum mr_host_kind kind)
 	return shift ? UINT64_C(1) << shift : (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+const char *mr_host_backing_name(enum mr_host_kind ordinary)
+{
+	return ordinary == MR_HOST_SHARED ? "uffd-shared" : "uffd";
+}
+
+bool mr_host_backing_by_name(const char *name, enum mr_host_kind *ordinary)
+{
+	*ordinary = strcmp(name, mr_host_backing_name(MR_HOST_SHARED)) == 0 ? MR_HOST_SHARED : MR_HOST_ANONYMOUS;
+	return strcmp(name, mr_host_backing_name(*ordinary)) == 0;
+}
+
+enum mr_host_kind mr_host_kind_of(uint64_t page_size, enum mr_host_kind ordinary)
+{
+	for (unsigned kind = MR_HOST_HUGE_2M; kind < MR_HOST_KIND_COUNT; kind++)
+		if (mr_host_kind_page_size((enum mr_host_kind)kind) == page_size)
+			return (enum mr_host_kind)kind;
+	return ordinary;
+}
+
 /* ---- There and gone ---- */
 
 static int fail_pool(const struct mr_host_memory *memory, int error, struct mr_host_problem *problem)

@@ -17,6 +17,12 @@ enum mr_host_kind {
 };
 
 const char *mr_host_kind_name(enum mr_host_kind kind);
+/* How a user calls real memory whose ordinary pages are of this kind: "uffd", "uffd-shared". */
+const char *mr_host_backing_name(enum mr_host_kind ordinary);
+/* ANONYMOUS or SHARED; false if no memory is so called. */
+bool mr_host_backing_by_name(const char *name, enum mr_host_kind *ordinary);
+/* The kind of a block by its pages: huge ones, or the ordinary ones. */
+enum mr_host_kind mr_host_kind_of(uint64_t page_size, enum mr_host_kind ordinary);
 /* Bytes: the unit of faults, discards and placing. */
 uint64_t mr_host_kind_page_size(enum mr_host_kind kind);
 

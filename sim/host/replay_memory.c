@@ -63,14 +63,6 @@ __attribute__((format(printf, 2, 3))) static void differs(struct mr_replay_memor
 /* ---- Blocks ---- */
 
 /* Huge pages of other hosts, and their ordinary ones, are made of ordinary ones here, which come and go together. */
-static enum mr_host_kind kind_of(const struct mr_replay_memory *memory, uint64_t unit)
-{
-	for (unsigned kind = MR_HOST_HUGE_2M; kind < MR_HOST_KIND_COUNT; kind++)
-		if (mr_host_kind_page_size((enum mr_host_kind)kind) == unit)
-			return (enum mr_host_kind)kind;
-	return memory->ordinary;
-}
-
 static int fail_block(const struct block *block, enum mr_host_kind kind, const struct mr_host_problem *problem,
 		      char *error, size_t error_size)
 {
@@ -84,7 +76,7 @@ static int fail_block(const struct block *block, enum mr_host_kind kind, const s
 static int open_block(struct mr_replay_memory *memory, struct block *block, uint64_t length, char *error,
 		      size_t error_size)
 {
-	const enum mr_host_kind kind = kind_of(memory, block->unit);
+	const enum mr_host_kind kind = mr_host_kind_of(block->unit, memory->ordinary);
 	struct mr_host_problem problem;
 
 	if (length == 0)
@@ -567,7 +559,7 @@ struct mr_replay_memory *mr_replay_memory_new(enum mr_host_kind ordinary)
 	memory->result.holds = true;
 	memory->backing = (struct mr_backing){
 		.argument = memory,
-		.name = ordinary == MR_HOST_SHARED ? "uffd-shared" : "uffd",
+		.name = mr_host_backing_name(ordinary),
 		.open = open_memory,
 		.page = page,
 		.zero = zero,

@@ -1,5 +1,6 @@
 /* ends.c: both machines' configuration, from a scenario. */
 #include "sim/world/ends.h"
+#include "sim/world/random.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -17,22 +18,6 @@ static int no_memory(char *error, size_t error_size)
 {
 	snprintf(error, error_size, "no memory for a migration's configuration");
 	return -1;
-}
-
-/* ---- Profiles ---- */
-
-/* The machine type is of the older release, which decides on the properties of both. */
-static void set_machine(struct mr_ends *ends, const struct mr_scenario_migration *migration)
-{
-	struct mr_profile source, destination;
-
-	mr_profile_init(&source, migration->source);
-	mr_profile_init(&destination, migration->destination);
-	if (migration->machine[0])
-		snprintf(ends->machine, sizeof(ends->machine), "%s", migration->machine);
-	else
-		snprintf(ends->machine, sizeof(ends->machine), "pc-i440fx-%s",
-			 mr_profile_within(&source, destination.release, "") ? destination.release : source.release);
 }
 
 /* ---- Devices ---- */
@@ -84,6 +69,12 @@ static int set_devices(struct mr_ends *ends, const struct mr_scenario_guest *gue
 		}
 	}
 	return describe_devices(ends, guest, error, error_size);
+}
+
+void mr_ends_device(const struct mr_scenario *scenario, uint32_t handler, uint8_t *body)
+{
+	for (uint32_t i = 0; i < scenario->guest.device_bytes; i++)
+		body[i] = (uint8_t)mr_mix(((uint64_t)handler << 32) + i);
 }
 
 /* ---- Memory ---- */
@@ -199,7 +190,7 @@ int mr_ends_init(struct mr_ends *ends, const struct mr_scenario *scenario, char 
 {
 	struct mr_profile source, destination;
 
-	set_machine(ends, &scenario->migration);
+	mr_scenario_machine(scenario, ends->machine);
 	mr_scenario_profiles(scenario, &source, &destination);
 	set_blocks(ends, scenario);
 	if (set_devices(ends, &scenario->guest, &source, error, error_size) < 0)

@@ -30,6 +30,8 @@ struct mr_ends {
 int mr_ends_init(struct mr_ends *ends, const struct mr_scenario *scenario, char *error, size_t error_size);
 void mr_ends_clear(struct mr_ends *ends);
 
+/* What the device of a handler saves, `device_bytes` of the scenario: a function of the device, and of nothing else. */
+void mr_ends_device(const struct mr_scenario *scenario, uint32_t handler, uint8_t *body);
 /* Bytes of the largest host page: what each of the destination's `temporary` has to hold. */
 size_t mr_ends_largest_page(const struct mr_scenario *scenario);
 

@@ -47,18 +47,27 @@ void mr_scenario_clear(struct mr_scenario *scenario)
 	}
 }
 
-void mr_scenario_profiles(const struct mr_scenario *scenario, struct mr_profile *source, struct mr_profile *destination)
+void mr_scenario_machine(const struct mr_scenario *scenario, char machine[64])
 {
 	const struct mr_scenario_migration *migration = &scenario->migration;
-	char machine[sizeof(migration->machine)];
+	struct mr_profile source, destination;
 
-	mr_profile_init(source, migration->source);
-	mr_profile_init(destination, migration->destination);
-	if (*migration->machine)
-		snprintf(machine, sizeof(machine), "%s", migration->machine);
+	mr_profile_init(&source, migration->source);
+	mr_profile_init(&destination, migration->destination);
+	if (migration->machine[0])
+		snprintf(machine, sizeof(migration->machine), "%s", migration->machine);
 	else
-		snprintf(machine, sizeof(machine), "pc-i440fx-%s",
-			 mr_profile_within(source, destination->release, "") ? destination->release : source->release);
+		snprintf(machine, sizeof(migration->machine), "pc-i440fx-%s",
+			 mr_profile_within(&source, destination.release, "") ? destination.release : source.release);
+}
+
+void mr_scenario_profiles(const struct mr_scenario *scenario, struct mr_profile *source, struct mr_profile *destination)
+{
+	char machine[sizeof(scenario->migration.machine)];
+
+	mr_profile_init(source, scenario->migration.source);
+	mr_profile_init(destination, scenario->migration.destination);
+	mr_scenario_machine(scenario, machine);
 	mr_profile_apply_machine(source, machine);
 	mr_profile_apply_machine(destination, machine);
 }

@@ -222,6 +222,8 @@ bool mr_scenario_tidy(struct mr_scenario *scenario);
 int mr_scenario_copy(struct mr_scenario *to, const struct mr_scenario *from);
 void mr_scenario_clear(struct mr_scenario *scenario);
 
+/* The machine type of both ends: the scenario's, or the older release's, which decides on the properties of both. */
+void mr_scenario_machine(const struct mr_scenario *scenario, char machine[64]);
 /* What both ends are: their releases with the properties of the machine type, or of the older release's. */
 void mr_scenario_profiles(const struct mr_scenario *scenario, struct mr_profile *source,
 			  struct mr_profile *destination);

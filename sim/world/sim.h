@@ -31,6 +31,16 @@ const char *mr_outcome_name(enum mr_outcome outcome);
 
 enum { MR_LATENCY_BUCKETS = 24 };
 
+/* Of faults by microseconds: bucket n is of 2^n to 2^(n+1) - 1, the first also of those below 1. */
+static inline unsigned mr_latency_bucket(uint64_t nanoseconds)
+{
+	unsigned bucket = 0;
+
+	for (uint64_t rest = nanoseconds / 1000; rest > 1 && bucket < MR_LATENCY_BUCKETS - 1; rest /= 2)
+		bucket++;
+	return bucket;
+}
+
 struct mr_sim_result {
 	enum mr_outcome outcome;
 	struct mr_violation violation;     /* VIOLATED: what, when, where */

@@ -1,6 +1,7 @@
 /* sim_destination.c: the destination's actors as threads that take time, and what their actions ask of the world. */
 #include <inttypes.h>
 
+#include "sim/world/interest.h"
 #include "sim/world/sim_state.h"
 
 enum { KIBIBYTE = 1024 };
@@ -279,25 +280,6 @@ static uint64_t cost_of(const struct mr_sim *sim, const struct mr_action *action
 
 /* ---- Going on ---- */
 
-/* Who else may go by what this one did; pages come too often for all to be asked about each. */
-static bool is_of_interest(const struct mr_action *action)
-{
-	switch (action->kind) {
-	case MR_ACTION_RAM_RECORD:
-	case MR_ACTION_PLACE:
-	case MR_ACTION_SECTION:
-	case MR_ACTION_RAM_LOADED:
-	case MR_ACTION_REQUEST:
-		return false;
-	case MR_ACTION_MARKED:
-		return action->placed.outstanding == 0 && action->placed.was_requested;
-	case MR_ACTION_PACKET:
-		return action->packet.sync;
-	default:
-		return true;
-	}
-}
-
 /*
  * An actor that goes on without an action may have started or released whom it waits for now, and may have come to
  * where somebody waits for it.
@@ -354,7 +336,7 @@ static void act(struct mr_sim *sim, uint32_t index, const struct mr_action *acti
 		mr_sim_violate(sim, MR_PROPERTY_ACTION, "the destination takes no completion of %s",
 			       mr_action_name(action->kind));
 	tell(sim, &record, action);
-	if (is_of_interest(action))
+	if (mr_action_is_of_interest(action))
 		for (uint32_t i = 0; i < sim->destination_actor_count; i++)
 			if (i != index)
 				mr_sim_wake_destination(sim, i);

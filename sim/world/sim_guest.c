@@ -4,7 +4,7 @@
 
 #include "sim/world/sim_state.h"
 
-enum { TOUCHES_AT_ONCE = 512, BUCKET_UNIT = 1000, CALM = 1000 };
+enum { TOUCHES_AT_ONCE = 512, CALM = 1000 };
 
 #define FOREVER (UINT64_C(1) << 62) /* ns: no run lasts so long */
 
@@ -104,11 +104,7 @@ static void begin_waiting(struct mr_sim *sim, struct sim_vcpu *vcpu, uint32_t in
 
 static void count_latency(struct mr_sim *sim, uint64_t latency)
 {
-	unsigned bucket = 0;
-
-	for (uint64_t rest = latency / BUCKET_UNIT; rest > 1 && bucket < MR_LATENCY_BUCKETS - 1; rest /= 2)
-		bucket++;
-	sim->result.latency[bucket]++;
+	sim->result.latency[mr_latency_bucket(latency)]++;
 	sim->result.resolved++;
 	sim->result.latency_sum += latency;
 	sim->result.waited += latency;

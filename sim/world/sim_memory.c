@@ -308,11 +308,8 @@ void mr_sim_commit(struct mr_sim *sim)
 int mr_sim_write_packet(struct mr_sim *sim, const struct mr_action *action)
 {
 	const struct mr_multifd_packet *packet = &action->packet.record;
-	const struct mr_multifd_method *method = mr_multifd_method_by_flag(packet->flags & MR_MULTIFD_METHOD_MASK);
-	void **state = &sim->method_states[action->packet.multifd];
 	const uint32_t block = action->packet.block, size = page_size(sim);
 	uint8_t *pages[MR_PACKET_PAGES_MAX];
-	char found[96];
 
 	sim->packets_written += packet->normal_pages + packet->zero_pages > 0;
 	if (block == UINT32_MAX)
@@ -320,10 +317,7 @@ int mr_sim_write_packet(struct mr_sim *sim, const struct mr_action *action)
 	sim->result.pages_loaded += packet->normal_pages + packet->zero_pages;
 	for (uint32_t i = 0; i < packet->normal_pages; i++)
 		pages[i] = sim->write_pages + (size_t)i * size;
-	if (packet->normal_pages && !*state)
-		*state = method->recv_setup(size);
-	if (packet->normal_pages &&
-	    method->recv(*state, packet->payload, pages, packet->normal_pages, found) != MR_NO_RULE)
+	if (!mr_receivers_unpack(&sim->receivers, action->packet.multifd, packet, size, pages))
 		return HOST_EIO;
 	for (uint32_t i = 0; i < packet->normal_pages; i++)
 		arrive(sim, block, mr_multifd_offset(packet, i) / size, pages[i]);

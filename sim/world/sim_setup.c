@@ -175,20 +175,11 @@ int mr_sim_set_up(struct mr_sim *sim, char *error, size_t error_size)
 	return 0;
 }
 
-static void tear_methods_down(struct mr_sim *sim)
-{
-	const struct mr_multifd_method *method = sim->ends.source.method;
-
-	for (unsigned i = 0; i < MR_INCOMING_MULTIFD_MAX; i++)
-		if (sim->method_states[i])
-			(method ? method : mr_multifd_method_by_name("none"))->recv_cleanup(sim->method_states[i]);
-}
-
 void mr_sim_tear_down(struct mr_sim *sim)
 {
 	if (sim->source)
 		mr_outgoing_clear(sim->source);
-	tear_methods_down(sim);
+	mr_receivers_clear(&sim->receivers);
 	for (uint32_t i = 0; i < MR_SCENARIO_BLOCKS_MAX; i++) {
 		free(sim->blocks[i].touched);
 		free(sim->blocks[i].arrived);

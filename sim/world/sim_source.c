@@ -1,6 +1,7 @@
 /* sim_source.c: the source's actors as threads that take time, and what their actions ask of the world. */
 #include <string.h>
 
+#include "sim/world/interest.h"
 #include "sim/world/sim_state.h"
 
 enum { CLOCK_GRAIN = 1000000, KIBIBYTE = 1024, SECTIONS_MAX = 64 };
@@ -108,12 +109,8 @@ bool mr_sim_command(struct mr_sim *sim, enum mr_source_command command)
 
 static void save_device(struct mr_sim *sim, uint32_t handler)
 {
-	const uint32_t length = sim->scenario->guest.device_bytes;
-
-	/* A function of the device, and of nothing else. */
-	for (uint32_t i = 0; i < length; i++)
-		sim->device_body[i] = (uint8_t)mr_mix(((uint64_t)handler << 32) + i);
-	mr_outgoing_save(sim->source, (struct mr_bytes){sim->device_body, length});
+	mr_ends_device(sim->scenario, handler, sim->device_body);
+	mr_outgoing_save(sim->source, (struct mr_bytes){sim->device_body, sim->scenario->guest.device_bytes});
 }
 
 static void stop_guest(struct mr_sim *sim)
@@ -283,15 +280,6 @@ static uint64_t cost_of(const struct mr_sim *sim, const struct mr_source_action 
 
 /* ---- Going on ---- */
 
-/* Who else may go by what this one did: pages are of interest to nobody else, unless somebody waits for room or work.
- */
-static bool is_of_interest(const struct mr_source_action *action)
-{
-	if (action->kind == MR_SOURCE_ACTION_LOG_CLEAR || action->kind == MR_SOURCE_ACTION_RELEASE)
-		return false;
-	return action->kind != MR_SOURCE_ACTION_SEND || action->actor >= MR_SOURCE_MULTIFD;
-}
-
 /*
  * An actor that goes on without an action may have started or released whom it waits for now, and may have come to
  * where somebody waits for it.
@@ -343,7 +331,7 @@ static void act(struct mr_sim *sim, uint32_t index, const struct mr_source_actio
 		mr_sim_notice(sim, action->send.channel);
 	if (action->kind == MR_SOURCE_ACTION_RETURN && sim->connections[action->message.channel].opened)
 		mr_sim_took(sim, MR_LINK_BACKWARD, action->message.channel, 0);
-	if (is_of_interest(action))
+	if (mr_source_action_is_of_interest(action))
 		for (uint32_t i = 0; i < sim->source_actor_count; i++)
 			if (i != index)
 				mr_sim_wake_source(sim, i);

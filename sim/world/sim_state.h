@@ -12,6 +12,7 @@
 #include "sim/world/ends.h"
 #include "sim/world/link.h"
 #include "sim/world/page_map.h"
+#include "sim/world/receivers.h"
 #include "sim/world/sim.h"
 
 enum {
@@ -150,7 +151,7 @@ struct mr_sim {
 	uint32_t connection_count;
 	uint32_t last_of_role[MR_ROLE_COUNT];
 	uint32_t all_accepted;
-	void *method_states[MR_INCOMING_MULTIFD_MAX];
+	struct mr_receivers receivers;
 	uint64_t packets_sent, packets_written; /* of multifd, with pages */
 	struct sim_barrier *barriers;           /* that the destination has not come to; a ring */
 	size_t barrier_first, barrier_count, barrier_capacity;
