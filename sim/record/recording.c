@@ -488,6 +488,16 @@ int mr_recording_open_file(const struct mr_recording *recording, const char *nam
 	return status;
 }
 
+bool mr_recording_is_main_memory(const char *block)
+{
+	static const char *const names[] = {"mem", "pc.ram", "/objects/mem"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(block, names[i]) == 0)
+			return true;
+	return false;
+}
+
 bool mr_recording_has_capability(const struct mr_recording *recording, const char *name)
 {
 	for (size_t index = 0; index < recording->capability_count; index++) {

@@ -94,6 +94,10 @@ void mr_recording_close(struct mr_recording *recording);
 int mr_recording_open_file(const struct mr_recording *recording, const char *name, struct mr_input **result,
 			   char *error, size_t error_size);
 
+/* Whether source.ram holds the block of this name: the guest's main memory, which all PC types list under one of few.
+ */
+bool mr_recording_is_main_memory(const char *block);
+
 /* Whether the capability, by QEMU's name ("postcopy-ram"), was on. */
 bool mr_recording_has_capability(const struct mr_recording *recording, const char *name);
 

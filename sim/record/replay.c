@@ -410,17 +410,12 @@ static int compare_truth(struct run *run, struct mr_memory_result *result, const
 	return 0;
 }
 
-/* The block that the truth is the content of: the guest's main memory, which all PC types list under one of these
- * names. */
+/* The block that the truth is the content of. */
 static bool is_main_memory(const struct mr_migration *migration, const struct mr_memory_block *block, const char *name)
 {
-	static const char *const names[] = {"mem", "pc.ram", "/objects/mem"};
 	const uint64_t size = migration->recording->memory_mib << 20;
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(name, names[i]) == 0)
-			return size == 0 || block->size == size;
-	return false;
+	return mr_recording_is_main_memory(name) && (size == 0 || block->size == size);
 }
 
 static void list_absent(struct mr_memory_result *result, const struct mr_memory_block *block)

@@ -77,20 +77,26 @@ void *mr_writer_grow(struct mr_writer *writer, void *array, size_t count, size_t
 
 /* ---- Streams ---- */
 
+static void create_forward(struct mr_writer *writer, uint32_t number)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "ch%" PRIu32 ".fwd", number);
+	writer->channels[number].forward = mr_writer_create(writer, name);
+}
+
 static void open_channel(struct mr_writer *writer, const struct mr_source_action *action)
 {
 	const uint32_t number = action->connect.channel;
 	struct mr_writer_channel *channel = &writer->channels[writer->channel_count];
-	char name[24];
 
 	if (number != writer->channel_count || number >= MR_RECORDING_CHANNELS_MAX) {
 		mr_writer_fail(writer, "%s: expected connections 0 to %d in their order, found %" PRIu32,
 			       writer->directory, MR_RECORDING_CHANNELS_MAX - 1, number);
 		return;
 	}
-	snprintf(name, sizeof(name), "ch%" PRIu32 ".fwd", number);
 	channel->role = action->connect.role;
-	channel->forward = mr_writer_create(writer, name);
+	create_forward(writer, number);
 	writer->channel_count++;
 	writer->multifd |= channel->role == MR_ROLE_MULTIFD;
 }
@@ -106,12 +112,12 @@ static void write_bytes(struct mr_writer *writer, struct mr_packed_file *file, s
 		mr_writer_fail(writer, "%s", reason);
 }
 
-static void write_forward(struct mr_writer *writer, const struct mr_source_action *action)
+static void write_forward(struct mr_writer *writer, uint32_t number, struct mr_bytes head, struct mr_bytes body)
 {
-	if (action->send.channel >= writer->channel_count)
+	if (number >= writer->channel_count)
 		return;
-	write_bytes(writer, writer->channels[action->send.channel].forward, action->send.head);
-	write_bytes(writer, writer->channels[action->send.channel].forward, action->send.body);
+	write_bytes(writer, writer->channels[number].forward, head);
+	write_bytes(writer, writer->channels[number].forward, body);
 }
 
 /* What the return path takes of it. */
@@ -235,11 +241,13 @@ static void take_refusal(struct mr_writer *writer, const struct mr_log_record *r
 static void take_open(struct mr_writer *writer, const struct mr_log_record *record)
 {
 	note(writer, record);
-	if (writer->part != MR_WRITER_DESTINATION || record->channel >= MR_RECORDING_CHANNELS_MAX)
+	if (mr_writer_has_source(writer) || record->channel >= MR_RECORDING_CHANNELS_MAX)
 		return;
 	writer->channels[record->channel].role = record->role;
 	if (record->channel >= writer->channel_count)
 		writer->channel_count = record->channel + 1;
+	if (mr_writer_goes_by_lines(writer))
+		create_forward(writer, record->channel);
 }
 
 static void take_destination(void *argument, const struct mr_log_record *record, const struct mr_incoming *incoming,
@@ -372,7 +380,8 @@ static void take_source_step(struct mr_writer *writer, const struct mr_source_lo
 		open_channel(writer, action);
 		break;
 	case MR_SOURCE_ACTION_SEND:
-		write_forward(writer, action);
+		if (!mr_writer_goes_by_lines(writer))
+			write_forward(writer, action->send.channel, action->send.head, action->send.body);
 		break;
 	case MR_SOURCE_ACTION_STATUS:
 		writer->source_status = action->status;
@@ -436,8 +445,12 @@ static void take_line(void *argument, const struct mr_line *line)
 	if (writer->failed)
 		return;
 	mr_writer_take_line(writer, line);
-	if (writer->part == MR_WRITER_DESTINATION && line->event == MR_LINE_BYTES && line->backward)
+	if (line->event != MR_LINE_BYTES)
+		return;
+	if (line->backward && (writer->part == MR_WRITER_DESTINATION || mr_writer_goes_by_lines(writer)))
 		write_return(writer, line->channel, line->head);
+	if (!line->backward && mr_writer_goes_by_lines(writer))
+		write_forward(writer, line->channel, line->head, line->body);
 }
 
 /* ---- Opening ---- */
@@ -487,7 +500,7 @@ static int open_folder(struct mr_writer *writer, char *error, size_t error_size)
 
 static int open_actions(struct mr_writer *writer, char *error, size_t error_size)
 {
-	if (writer->part == MR_WRITER_SOURCE)
+	if (!mr_writer_has_destination(writer))
 		return 0;
 	writer->actions = mr_writer_create(writer, "actions.jsonl");
 	writer->action_lines = writer->actions ? mr_packed_stream(writer->actions) : NULL;
@@ -626,11 +639,10 @@ static void write_description(struct mr_writer *writer, struct mr_bytes descript
 	mr_writer_close(writer, &file, NULL);
 }
 
-/* The guest's main memory: what the destination must have been given, if all of it was. */
-static const struct mr_outgoing_block *main_memory(const struct mr_outgoing_config *config, uint32_t *block)
+const struct mr_outgoing_block *mr_writer_main_memory(const struct mr_outgoing_config *config, uint32_t *block)
 {
 	for (*block = 0; *block < config->block_count; ++*block)
-		if (strcmp(config->blocks[*block].name, "mem") == 0)
+		if (mr_recording_is_main_memory(config->blocks[*block].name))
 			return &config->blocks[*block];
 	return NULL;
 }
@@ -639,8 +651,9 @@ static void write_memory(struct mr_writer *writer, const struct mr_writer_end *e
 {
 	const uint64_t page_size = end->source->target_page_size ? end->source->target_page_size : ORDINARY_PAGE_SIZE;
 	uint32_t block;
-	const struct mr_outgoing_block *memory = main_memory(end->source, &block);
+	const struct mr_outgoing_block *memory = mr_writer_main_memory(end->source, &block);
 	struct mr_packed_file *file = NULL;
+	/* What the destination must have been given, if all of it was. */
 	uint8_t *page = malloc((size_t)page_size);
 
 	if (!page)
@@ -664,24 +677,26 @@ static int finish_destination(struct mr_writer *writer, const struct mr_writer_e
 	return !writer->failed && mr_writer_write_part(writer) ? 0 : -1;
 }
 
-static int finish_source(struct mr_writer *writer, const struct mr_writer_end *end)
+static int finish_recording(struct mr_writer *writer, const struct mr_writer_end *end)
 {
-	if (writer->part == MR_WRITER_WHOLE) {
+	if (mr_writer_has_destination(writer))
 		mr_writer_write_log(writer, end);
+	if (writer->part != MR_WRITER_SOURCE)
 		mr_writer_write_timeline(writer);
-	} else if (!mr_writer_read_part(writer)) {
+	else if (!mr_writer_read_part(writer))
 		return -1;
+	if (mr_writer_has_source(writer)) {
+		write_source_log(writer, end);
+		write_memory(writer, end);
 	}
-	write_source_log(writer, end);
 	write_description(writer, end->description);
-	write_memory(writer, end);
 	return !writer->failed && mr_writer_write_manifest(writer, end) ? 0 : -1;
 }
 
 int mr_writer_finish(struct mr_writer *writer, const struct mr_writer_end *end, char *error, size_t error_size)
 {
 	close_streams(writer);
-	if ((writer->part == MR_WRITER_DESTINATION ? finish_destination : finish_source)(writer, end) == 0)
+	if ((writer->part == MR_WRITER_DESTINATION ? finish_destination : finish_recording)(writer, end) == 0)
 		return 0;
 	snprintf(error, error_size, "%s", writer->error);
 	return -1;

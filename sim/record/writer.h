@@ -25,7 +25,17 @@ struct mr_writer;
  * only later: its ERROR and RETURN_END come behind the STEP that they are about. Its return paths are what its lines
  * bring, since its steps are told before they are carried out.
  */
-enum mr_writer_part { MR_WRITER_WHOLE, MR_WRITER_SOURCE, MR_WRITER_DESTINATION };
+enum mr_writer_part {
+	MR_WRITER_WHOLE,
+	MR_WRITER_SOURCE,
+	MR_WRITER_DESTINATION,
+	/*
+	 * A recording of its own, by one end whose other end nobody looks on: both directions of each connection are
+	 * what its lines bring, as they really crossed.
+	 */
+	MR_WRITER_SOURCE_ALONE,
+	MR_WRITER_DESTINATION_ALONE,
+};
 
 /*
  * A new recording in a directory, which is made, or is there and empty. Returns 0, or -1 with one line in `error`.
@@ -41,18 +51,21 @@ bool mr_writer_failed(const struct mr_writer *writer);
 
 /* What is known of a run at its end. The pointers are the caller's. */
 struct mr_writer_end {
-	const char *producer;                    /* "migref sim 1.0" */
-	const struct mr_outgoing_config *source; /* as the machines were set up */
+	const char *producer; /* "migref sim 1.0" */
+	/* As the machines were set up; of a machine that stands elsewhere, what is known of it. SOURCE_ALONE needs no
+	 * destination. */
+	const struct mr_outgoing_config *source;
 	const struct mr_incoming_config *destination;
-	const struct mr_outgoing_statistics *statistics; /* of the source */
-	struct mr_bytes description;                     /* text of the source's devices; empty: none */
-	uint32_t vcpus;                                  /* 0: not told */
-	bool timed;                                      /* the next three are known */
-	uint64_t total_time, setup_time, downtime;       /* ns, of the source's figures */
-	const char *guest_memory; /* "uffd-shared": real memory, of which kind; NULL: simulated */
-	const char *dirty_log;    /* how writes at the source were found; NULL: not told */
-	const char *scenario;     /* text of what was run; NULL: none */
-	uint64_t seed;            /* with a scenario */
+	const struct mr_outgoing_statistics *statistics; /* of the source; NULL where it stands elsewhere */
+	/* Text of the source's devices, by which the destination may have found their ends; empty: none. */
+	struct mr_bytes description;
+	uint32_t vcpus;                            /* 0: not told */
+	bool timed;                                /* the next three are known */
+	uint64_t total_time, setup_time, downtime; /* ns, of the source's figures */
+	const char *guest_memory;                  /* "uffd-shared": real memory, of which kind; NULL: simulated */
+	const char *dirty_log;                     /* how writes at the source were found; NULL: not told */
+	const char *scenario;                      /* text of what was run; NULL: none */
+	uint64_t seed;                             /* with a scenario */
 	/* The target page of a block as it was when the source's guest stopped; NULL: nobody knows. */
 	void *argument;
 	void (*page)(void *argument, uint32_t block, uint64_t page, uint8_t *out);

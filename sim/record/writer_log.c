@@ -89,7 +89,7 @@ void mr_writer_write_log(struct mr_writer *writer, const struct mr_writer_end *e
 
 	if (!config.context.machine[0] && machine && strlen(machine) <= MR_MACHINE_NAME_MAX)
 		memcpy(config.context.machine, machine, strlen(machine) + 1);
-	if (writer->part == MR_WRITER_DESTINATION)
+	if (!mr_writer_has_source(writer))
 		settle(writer);
 	writer->log.unassembled = !config.temporary[0];
 	if (out && mr_log_write(&writer->log, &config, out) < 0)

@@ -17,8 +17,13 @@ static const char DESTINATION_PART[] = "destination.json.part";
 
 const char *mr_writer_status(const struct mr_writer *writer)
 {
-	if (writer->source_finished && writer->destination_finished)
+	const bool source = writer->source_finished || !mr_writer_has_source(writer);
+	const bool destination = writer->destination_finished || writer->part == MR_WRITER_SOURCE_ALONE;
+
+	if (source && destination)
 		return "completed";
+	if (!mr_writer_has_source(writer))
+		return mr_status_name(writer->incoming ? mr_incoming_status(writer->incoming) : MR_STATUS_NONE);
 	/* One end alone may think so. */
 	if (writer->source_status == MR_SOURCE_STATUS_COMPLETED)
 		return "failed";
@@ -73,7 +78,7 @@ static json_t *capabilities(const struct mr_writer_end *end)
 		{"pause-before-switchover", end->source->pause_before_switchover},
 		{"release-ram", end->source->release_ram},
 		{"auto-converge", end->source->auto_converge},
-		{"postcopy-blocktime", end->destination->blocktime},
+		{"postcopy-blocktime", end->destination && end->destination->blocktime},
 	};
 	json_t *array = json_array();
 	const char *name;
@@ -270,17 +275,13 @@ static void set_memory(json_t *manifest, const struct mr_outgoing_config *config
 {
 	const uint64_t ordinary = config->host_page_size ? config->host_page_size : ORDINARY_PAGE_SIZE;
 	uint64_t page_size = ordinary;
+	uint32_t number;
+	const struct mr_outgoing_block *block = mr_writer_main_memory(config, &number);
 
-	for (uint32_t i = 0; i < config->block_count; i++) {
-		const struct mr_outgoing_block *block = &config->blocks[i];
-
-		if (strcmp(block->name, "mem") != 0)
-			continue;
-		if (block->used_length % MEBIBYTE == 0)
-			set_told(manifest, "memory_mib", block->used_length / MEBIBYTE);
-		if (block->page_size > ordinary)
-			page_size = block->page_size;
-	}
+	if (block && block->used_length % MEBIBYTE == 0)
+		set_told(manifest, "memory_mib", block->used_length / MEBIBYTE);
+	if (block && block->page_size > ordinary)
+		page_size = block->page_size;
 	if (page_size > ordinary)
 		set_text(manifest, "backend", "hugetlb");
 	set_number(manifest, "host_page_size", page_size);
@@ -298,7 +299,7 @@ static json_t *make_manifest(const struct mr_writer *writer, const struct mr_wri
 	set_number(manifest, "format", MR_RECORDING_FORMAT);
 	set_text(manifest, "producer", end->producer);
 	set_text(manifest, "source_qemu", end->source->profile.release);
-	set_text(manifest, "destination_qemu", end->destination->profile.release);
+	set_text(manifest, "destination_qemu", end->destination ? end->destination->profile.release : "unknown");
 	set_text(manifest, "status", mr_writer_status(writer));
 	if (end->source->machine)
 		set_text(manifest, "machine", end->source->machine);
@@ -306,10 +307,13 @@ static json_t *make_manifest(const struct mr_writer *writer, const struct mr_wri
 	json_object_set_new(manifest, "parameters", parameters(end->source));
 	set_memory(manifest, end->source);
 	set_told(manifest, "smp", end->vcpus);
-	json_object_set_new(manifest, "destination_paused", json_boolean(end->destination->start_paused));
 	json_object_set_new(manifest, "channels", channels(writer));
-	json_object_set_new(manifest, "source", source_side(writer, end));
-	json_object_set_new(manifest, "destination", destination_side(writer));
+	if (mr_writer_has_source(writer))
+		json_object_set_new(manifest, "source", source_side(writer, end));
+	if (writer->part != MR_WRITER_SOURCE_ALONE) {
+		json_object_set_new(manifest, "destination_paused", json_boolean(end->destination->start_paused));
+		json_object_set_new(manifest, "destination", destination_side(writer));
+	}
 	if (end->guest_memory)
 		set_text(manifest, "guest_memory", end->guest_memory);
 	if (end->dirty_log)

@@ -83,6 +83,26 @@ struct mr_writer {
 	enum mr_source_status source_status;
 };
 
+/* Whether the destination looks on, and the source. */
+static inline bool mr_writer_has_destination(const struct mr_writer *writer)
+{
+	return writer->part != MR_WRITER_SOURCE && writer->part != MR_WRITER_SOURCE_ALONE;
+}
+
+static inline bool mr_writer_has_source(const struct mr_writer *writer)
+{
+	return writer->part != MR_WRITER_DESTINATION && writer->part != MR_WRITER_DESTINATION_ALONE;
+}
+
+/* Streams are what lines bring. */
+static inline bool mr_writer_goes_by_lines(const struct mr_writer *writer)
+{
+	return writer->part == MR_WRITER_SOURCE_ALONE || writer->part == MR_WRITER_DESTINATION_ALONE;
+}
+
+/* The guest's main memory: what source.ram holds; NULL if there is no block of that name. */
+const struct mr_outgoing_block *mr_writer_main_memory(const struct mr_outgoing_config *config, uint32_t *block);
+
 /* ---- writer.c ---- */
 
 /* The first failure is kept, and told in the end. */

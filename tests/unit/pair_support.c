@@ -31,20 +31,20 @@ static const char *const device_names[PAIR_DEVICES] = {"timer", "cpu", "globalst
 static void tell_source(const struct pair *pair, const struct mr_source_log_record *record,
 			const struct mr_source_action *action)
 {
-	if (pair->watch)
+	if (pair->watch && pair->watch->source)
 		pair->watch->source(pair->watch->argument, record, action);
 }
 
 static void tell_destination(const struct pair *pair, const struct mr_log_record *record,
 			     const struct mr_action *action)
 {
-	if (pair->watch)
+	if (pair->watch && pair->watch->destination)
 		pair->watch->destination(pair->watch->argument, record, pair->destination, action);
 }
 
 static void tell_line(const struct pair *pair, const struct mr_line *line)
 {
-	if (pair->watch)
+	if (pair->watch && pair->watch->line)
 		pair->watch->line(pair->watch->argument, line);
 }
 
@@ -88,7 +88,7 @@ static const uint8_t *read_page(void *argument, unsigned actor, uint32_t block, 
 
 	(void)actor;
 	(void)look;
-	if (pair->watch)
+	if (pair->watch && pair->watch->look)
 		pair->watch->look(pair->watch->argument, block, offset);
 	return pair->memory[block] + offset;
 }

@@ -58,10 +58,10 @@ static void read_page(void *argument, uint32_t block, uint64_t page, uint8_t *ou
 	memcpy(out, pair->memory[block] + page * PAIR_PAGE, PAIR_PAGE);
 }
 
-static int finish(struct mr_writer *writer, struct pair *pair, char *error, size_t error_size)
+static int finish(struct mr_writer *writer, struct pair *pair, enum mr_writer_part part, char *error, size_t error_size)
 {
 	struct mr_outgoing_statistics statistics;
-	const struct mr_writer_end end = {
+	struct mr_writer_end end = {
 		.producer = "test",
 		.source = &pair->source_config,
 		.destination = &pair->destination_config,
@@ -77,6 +77,10 @@ static int finish(struct mr_writer *writer, struct pair *pair, char *error, size
 	};
 
 	mr_outgoing_statistics(pair->source, &statistics);
+	if (part == MR_WRITER_SOURCE_ALONE)
+		end.destination = NULL;
+	if (part == MR_WRITER_DESTINATION_ALONE)
+		end.statistics = NULL;
 	return mr_writer_finish(writer, &end, error, error_size);
 }
 
@@ -103,7 +107,20 @@ static uint64_t choose(void *argument, enum mr_choice choice, uint64_t canonical
 	return record.answer;
 }
 
-static void record_to(const char *directory, const struct pair_setup *given)
+/* Who looks on at one end, and at the connections. */
+static const struct mr_watch *half_watch(struct mr_writer *writer, enum mr_writer_part part)
+{
+	static struct mr_watch half;
+
+	half = *mr_writer_watch(writer);
+	if (part == MR_WRITER_SOURCE_ALONE)
+		half.destination = NULL;
+	else
+		half.source = NULL;
+	return &half;
+}
+
+static void record_part(const char *directory, enum mr_writer_part part, const struct pair_setup *given)
 {
 	struct chooser chooser = {.random = {given->seed}, .one_in = 8};
 	const struct mr_choices choices = {&chooser, choose};
@@ -117,14 +134,19 @@ static void record_to(const char *directory, const struct pair_setup *given)
 	pair = pair_new(setup);
 	chooser.pair = pair;
 
-	if (mr_writer_open(&writer, directory, error, sizeof(error)) < 0)
+	if (mr_writer_open_part(&writer, part, directory, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
-	pair_watch(pair, mr_writer_watch(writer));
+	pair_watch(pair, part == MR_WRITER_WHOLE ? mr_writer_watch(writer) : half_watch(writer, part));
 	pair_run(pair);
-	if (finish(writer, pair, error, sizeof(error)) < 0)
+	if (finish(writer, pair, part, error, sizeof(error)) < 0)
 		fail_msg("%s", error);
 	mr_writer_free(writer);
 	pair_free(pair);
+}
+
+static void record_to(const char *directory, const struct pair_setup *given)
+{
+	record_part(directory, MR_WRITER_WHOLE, given);
 }
 
 /* ---- Replaying ---- */
@@ -344,6 +366,42 @@ static void compressed(void **state)
 }
 
 /* Sections that end early, pages out of their order, short packets, pages twice. */
+/* An end that stands alone: it replays by its log, whatever can be known of the other end. */
+static void alone(void **state)
+{
+	static const enum mr_writer_part parts[] = {MR_WRITER_SOURCE_ALONE, MR_WRITER_DESTINATION_ALONE};
+	static const struct pair_setup setups[] = {
+		{.source = "7.2", .seed = 1, .capabilities = MR_CAPABILITY_XBZRLE},
+		{.source = "9.2", .seed = 2, .capabilities = POSTCOPY, .switches = true, .blocktime = true},
+		{.source = "8.2", .seed = 3, .capabilities = MR_CAPABILITY_MULTIFD, .multifd_channels = 2},
+	};
+
+	(void)state;
+	for (unsigned i = 0; i < 6; i++) {
+		const enum mr_writer_part part = parts[i % 2];
+		struct mr_replay result;
+		char error[512] = "";
+		bool held;
+
+		record_part(recording, part, &setups[i / 2]);
+		if (replay(&result, error, sizeof(error)) < 0)
+			fail_msg("%s", error);
+		held = part == MR_WRITER_SOURCE_ALONE ? mr_source_holds(&result.source)
+						      : mr_destination_holds(&result.destination) &&
+								result.destination.lines_of_actions.identical;
+		if (!held)
+			explain(&result);
+		assert_true(held);
+		for (size_t j = 0; j < result.wire_count; j++)
+			assert_true(result.wires[j].identical);
+		assert_int_equal(result.source.from_log, part == MR_WRITER_SOURCE_ALONE);
+		assert_int_equal(result.destination.from_log, part == MR_WRITER_DESTINATION_ALONE);
+		assert_int_equal(result.source.figure_count > 0, part == MR_WRITER_SOURCE_ALONE);
+		mr_replay_clear(&result);
+		assert_int_equal(folder_remove(recording), 0);
+	}
+}
+
 static void unusual(void **state)
 {
 	(void)state;
@@ -1034,7 +1092,7 @@ static bool record_within(rlim_t limit, const struct pair_setup *setup)
 	pair_run(pair);
 	if (mr_writer_failed(writer))
 		assert_int_not_equal(limit, RLIM_INFINITY);
-	status = finish(writer, pair, error, sizeof(error));
+	status = finish(writer, pair, MR_WRITER_WHOLE, error, sizeof(error));
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
 	mr_writer_free(writer);
 	pair_free(pair);
@@ -1091,7 +1149,7 @@ static void names_taken(void **state)
 		write_whole(names[i], "x", 1);
 		pair_watch(pair, mr_writer_watch(writer));
 		pair_run(pair);
-		assert_int_equal(finish(writer, pair, error, sizeof(error)), -1);
+		assert_int_equal(finish(writer, pair, MR_WRITER_WHOLE, error, sizeof(error)), -1);
 		expect_one_line(error);
 		assert_non_null(strstr(error, ": File exists"));
 		assert_false(is_there("manifest.json"));
@@ -1128,7 +1186,7 @@ static void not_told(void **state)
 		if (i == 2)
 			mr_writer_watch(writer)->source(writer, &step, &action);
 		assert_int_equal(mr_writer_failed(writer), i == 2);
-		assert_int_equal(finish(writer, pair, error, sizeof(error)), -1);
+		assert_int_equal(finish(writer, pair, MR_WRITER_WHOLE, error, sizeof(error)), -1);
 		expect_one_line(error);
 		if (!strstr(error, messages[i]))
 			fail_msg("%s", error);
@@ -1171,6 +1229,7 @@ int main(void)
 		cmocka_unit_test_teardown(recovered, remove_recording),
 		cmocka_unit_test_teardown(multifd, remove_recording),
 		cmocka_unit_test_teardown(compressed, remove_recording),
+		cmocka_unit_test_teardown(alone, remove_recording),
 		cmocka_unit_test_teardown(unusual, remove_recording),
 		cmocka_unit_test_teardown(failed, remove_recording),
 		cmocka_unit_test_teardown(anything, remove_recording),
