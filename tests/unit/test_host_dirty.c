@@ -316,6 +316,7 @@ struct writer {
 };
 
 static atomic_bool resting;
+static atomic_uint writing; /* writers that have written */
 
 /* Each has words of its own in every page, so that no two write one place. */
 static void *hammer(void *argument)
@@ -331,7 +332,8 @@ static void *hammer(void *argument)
 
 		mr_host_store(guest.memory.data + page * guest.size + (slot * WRITERS + writer->number) * 8, &word, 8);
 		writer->written[page / WORD_BITS] |= UINT64_C(1) << page % WORD_BITS;
-		writer->writes++;
+		if (writer->writes++ == 0)
+			atomic_fetch_add(&writing, 1);
 	}
 	return NULL;
 }
@@ -378,10 +380,14 @@ static void test_hammer(void **state)
 	assert_non_null(copy);
 	memset(writers, 0, sizeof(writers));
 	atomic_store(&resting, false);
+	atomic_store(&writing, 0);
 	for (unsigned i = 0; i < WRITERS; i++) {
 		writers[i].number = i;
 		assert_int_equal(pthread_create(&writers[i].thread, NULL, hammer, &writers[i]), 0);
 	}
+	/* On a busy host all rounds could be over before a thread has begun. */
+	while (atomic_load(&writing) < WRITERS)
+		usleep(200);
 	for (unsigned i = 0; i < rounds; i++) {
 		const uint64_t first = random_below(&random, pages), count = 1 + random_below(&random, pages - first);
 
