@@ -754,6 +754,10 @@ void mr_outgoing_cursor(const struct mr_outgoing *outgoing, uint32_t *block, uin
 	if (page->open) {
 		*block = page->block;
 		at = page->next;
+	} else if (page->end && !page->aside) {
+		/* it is over, and only has to be released */
+		*block = page->block;
+		at = page->end;
 	} else if (scan->hinted && !scan->searching) {
 		*block = scan->hint_block;
 		at = scan->hint_page;

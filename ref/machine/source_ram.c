@@ -641,12 +641,12 @@ static enum outcome part_pass(struct mr_outgoing *outgoing, struct source_actor 
 	return mr_source_call(actor, find_page, part_pass);
 }
 
-/* A PART ends on the main channel, wherever its last page went. */
+/* A PART ends on the main channel, wherever its last page went; that channel's block is not forgotten by this. */
 static enum outcome part_answer(struct mr_outgoing *outgoing, struct source_actor *actor,
 				struct mr_source_action *action)
 {
 	(void)action;
-	use_channel(outgoing, RAM_MAIN);
+	outgoing->last_ram_channel = RAM_MAIN;
 	return mr_source_return(actor, outgoing->progress.nothing_left);
 }
 

@@ -1,6 +1,7 @@
 /* derive.c: the nondeterminism log of a destination that really ran, from its trace and its return paths. */
 #include "sim/record/derive.h"
 #include "sim/record/blocktime.h"
+#include "sim/record/recovered.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -12,6 +13,7 @@ enum {
 	ERROR_INVALID = 22,
 	WAIT_DEPTH_MAX = 8,     /* actors that wait for each other, in a chain */
 	WAIT_ROUNDS_MAX = 4096, /* steps until one of them is an action of who is to go on */
+	LOOK_AHEAD = 64,        /* lines between a page's mark and that its waits were counted */
 	NUDGES = 2,             /* loaders that wait for each other's ends need another turn */
 	RECORD_HEADER = 8,      /* first word of a page record, bytes: what QEMU's line shows is in it */
 	NOBODY = MR_ACTOR_COUNT,
@@ -37,7 +39,8 @@ struct follower {
 	bool busy;    /* it is going on: others who wait for it cannot make it */
 	bool waited;  /* since its last action it came to where it waits for `wants`, or ends */
 	struct mr_wants wants;
-	bool placed; /* PLACE was done, its mark was not */
+	uint32_t connection; /* of a receiver of multifd, + 1; 0: not known yet */
+	bool placed;         /* PLACE was done, its mark was not */
 	uint32_t block;
 	uint64_t offset;
 };
@@ -62,10 +65,18 @@ struct derive {
 	struct follower *followers;
 	struct mr_recent *recent;
 	struct told_fault fault;
+	size_t ahead_fault, ahead_begin;  /* its lines, if they were taken before others; SIZE_MAX else */
 	struct mr_blocktime_clock *clock; /* NULL: nothing is timed */
 	uint32_t next_channel;            /* connection to accept next */
 	uint32_t main_channel, preempt_channel;
 	uint32_t cut_channel; /* the last one whose end the trace showed inside a record */
+	bool loaded;          /* the trace showed that all is loaded: receivers are told to end */
+	/* without a trace */
+	struct mr_recovered recovered; /* behind `recovered_from`, the main channel then */
+	uint32_t recovered_from;
+	struct told_fault *asked; /* all faults that were told */
+	size_t asked_count, asked_capacity;
+	bool pausing; /* the listen loader has seen the end, and not yet taken the preempt loader's channel */
 	bool no_memory;
 };
 
@@ -233,12 +244,32 @@ static bool is_next_recorded(const struct derive *derive, const struct message *
 	       memcmp(connection->recorded.data + connection->sent_length, message->bytes, message->length) == 0;
 }
 
+/* Of a message that could not be sent a part may have been: the return path ends behind it. False if there is none. */
+static bool end_return(struct derive *derive, const struct message *message)
+{
+	const struct mr_world_connection *connection;
+	size_t part;
+
+	if (message->channel >= derive->world->connection_count)
+		return false;
+	connection = &derive->world->connections[message->channel];
+	part = connection->recorded.length - connection->sent_length;
+	if (connection->recorded.length <= connection->sent_length || part >= message->length ||
+	    memcmp(connection->recorded.data + connection->sent_length, message->bytes, part) != 0)
+		return false;
+	mr_world_end_return(derive->world, message->channel, connection->recorded.length);
+	note(derive, &(struct mr_log_record){.kind = MR_LOG_RETURN_END,
+					     .channel = message->channel,
+					     .bytes = connection->recorded.length});
+	return true;
+}
+
 static void commit(struct derive *derive, unsigned actor, int error)
 {
 	struct message *message = &derive->followers[actor].message;
 
 	message->made = false;
-	if (error)
+	if (error && !end_return(derive, message))
 		note(derive, &(struct mr_log_record){.kind = MR_LOG_ERROR, .actor = actor, .error = error});
 	else
 		error = mr_world_carry_out(derive->world, &message->action);
@@ -264,12 +295,36 @@ static void commit_recorded(struct derive *derive)
 	}
 }
 
-/* A request that could not be sent: its actor goes to sleep instead of on. */
+static bool is_request(const struct mr_event *line)
+{
+	return line && line->kind == MR_EVENT_MESSAGE &&
+	       (line->value == MR_RETURN_REQ_PAGES || line->value == MR_RETURN_REQ_PAGES_ID);
+}
+
+static size_t find_kind(const struct derive *derive, size_t at, enum mr_event_kind kind)
+{
+	while (line_at(derive, at) && line_at(derive, at)->kind != kind)
+		at++;
+	return at;
+}
+
+/*
+ * A request that could not be sent: its actor goes to sleep instead of on, and sends it once more when it wakes. What
+ * was sent before it went to sleep only the listen loader sends again.
+ */
 static bool is_refused(const struct derive *derive, unsigned actor)
 {
-	const struct mr_event *line = line_at(derive, derive->line);
+	size_t at = derive->line;
+	const struct mr_event *line;
 
-	return actor == MR_ACTOR_FAULT && line && line->actor == MR_ACTOR_FAULT && line->kind == MR_EVENT_FAULT_PARKED;
+	if (actor != MR_ACTOR_FAULT || !derive->trace)
+		return false;
+	while ((line = line_at(derive, at)) && line->kind != MR_EVENT_FAULT && line->kind != MR_EVENT_FAULT_PARKED)
+		at++;
+	if (!line || line->kind == MR_EVENT_FAULT)
+		return false;
+	at = find_kind(derive, at, MR_EVENT_FAULT_CONTINUED);
+	return !line_at(derive, at) || is_request(line_at(derive, derive->next[at]));
 }
 
 /* The actor goes on, so its message is out by now. */
@@ -364,6 +419,10 @@ static void take_action(struct derive *derive, const struct mr_action *action)
 		has_line = true;
 	}
 	remember_placement(follower, action);
+	if (action->actor >= MR_ACTOR_MULTIFD && action->channel < derive->world->connection_count)
+		follower->connection = action->channel + 1;
+	if (action->actor == MR_ACTOR_LISTEN && (action->kind == MR_ACTION_PAUSE || action->kind == MR_ACTION_PARK))
+		derive->pausing = action->kind == MR_ACTION_PAUSE;
 	follower->resends = action->kind == MR_ACTION_REQUEST_AGAIN ||
 			    (action->kind == MR_ACTION_SEND && action->actor == MR_ACTOR_LISTEN &&
 			     (action->send.type == MR_RETURN_RESUME_ACK || action->send.type == MR_RETURN_REQ_PAGES ||
@@ -515,12 +574,6 @@ static bool decide_dropped(struct derive *derive, bool at_once)
 	return true;
 }
 
-static bool is_request(const struct mr_event *line)
-{
-	return line && line->kind == MR_EVENT_MESSAGE &&
-	       (line->value == MR_RETURN_REQ_PAGES || line->value == MR_RETURN_REQ_PAGES_ID);
-}
-
 /* The line tells the place twice: as an address, and as block and offset. */
 static bool is_one_place(const struct derive *derive, const struct mr_event *event)
 {
@@ -654,6 +707,19 @@ static void look_for_cut(struct derive *derive, const struct mr_event *event)
 	}
 }
 
+/* A receiver that is told to end may leave unread what came last. */
+static void look_for_unread(struct derive *derive, const struct mr_event *event)
+{
+	const uint32_t connection = derive->followers[event->actor].connection;
+	const uint8_t *rest;
+
+	if (!derive->loaded || event->kind != MR_EVENT_MULTIFD_END || connection == 0 ||
+	    derive->world->connections[connection - 1].limit != UINT64_MAX)
+		return;
+	if (mr_world_rest(derive->world, connection - 1, 1, &rest) > 0)
+		end_channel(derive, connection - 1, mr_incoming_consumed(machine(derive), connection - 1), 0);
+}
+
 /* ---- Lines ---- */
 
 static struct mr_event *head(struct follower *follower)
@@ -739,8 +805,88 @@ static void match(struct derive *derive, const struct mr_event *event)
 		open_window(derive, event->actor);
 }
 
+/* The handler has a fault in hand, and its message is still to be printed. */
+static bool owes_request(const struct derive *derive)
+{
+	const struct mr_event *line;
+
+	for (size_t at = derive->line; (line = line_at(derive, at)); at++) {
+		if (line->kind == MR_EVENT_FAULT || line->kind == MR_EVENT_FAULT_PARKED)
+			return false;
+		if (line->actor == MR_ACTOR_FAULT && is_request(line))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The loader closes the connection now. A request that the handler was about to make by then counts as made before, and
+ * sent as far as it could be: it makes no other one, where it looks first whether there is somebody to ask.
+ */
+static void settle_before_pause(struct derive *derive)
+{
+	struct message *message = &derive->followers[MR_ACTOR_FAULT].message;
+	const bool owes = owes_request(derive);
+
+	if (owes && derive->fault.waiting && !derive->fault.dropped)
+		tell_fault(derive);
+	if (owes && !message->made)
+		advance(derive, MR_ACTOR_FAULT);
+	if (message->made)
+		force(derive, MR_ACTOR_FAULT);
+}
+
+static bool is_place(const struct mr_event *event, uint32_t block, uint64_t offset)
+{
+	return event->block == block && event->offset == offset;
+}
+
+/* The line that begins a wait for another page than this one, before this one's waits were counted. */
+static bool find_overtaking(struct derive *derive, const struct mr_event *done)
+{
+	const struct mr_event *event;
+	size_t fault = SIZE_MAX;
+
+	for (size_t at = derive->line + 1; at < derive->line + LOOK_AHEAD && (event = line_at(derive, at)); at++) {
+		if (event->kind == MR_EVENT_FAULT) {
+			fault = at;
+		} else if (event->kind == MR_EVENT_BLOCKTIME_END && event->actor == done->actor &&
+			   is_place(event, done->block, done->offset)) {
+			return false;
+		} else if (event->kind == MR_EVENT_BLOCKTIME_BEGIN && fault != SIZE_MAX &&
+			   is_place(line_at(derive, fault), event->block, event->offset) &&
+			   !is_place(event, done->block, done->offset)) {
+			derive->ahead_fault = fault;
+			derive->ahead_begin = at;
+			return true;
+		}
+	}
+	return false;
+}
+
+/*
+ * A vCPU that goes on may miss its next page before its wait for this one is counted: up to 10.0 that wait is forgotten
+ * then. The machine marks and counts at once, so such a fault is told before.
+ */
+static void tell_overtaking(struct derive *derive, const struct mr_event *done)
+{
+	const size_t line = derive->line;
+
+	if (!mr_blocktime_clock_is_early(derive->clock) || derive->fault.waiting || !find_overtaking(derive, done))
+		return;
+	if (derive->followers[MR_ACTOR_FAULT].message.window)
+		force(derive, MR_ACTOR_FAULT);
+	derive->line = derive->ahead_fault;
+	take_fault(derive, line_at(derive, derive->line));
+	derive->line = derive->ahead_begin;
+	take_begin(derive, line_at(derive, derive->line));
+	derive->line = line;
+}
+
 static void take_line(struct derive *derive, struct mr_event *event)
 {
+	if (derive->line == derive->ahead_fault || derive->line == derive->ahead_begin)
+		return;
 	if (event->kind == MR_EVENT_ACCEPTED) {
 		connect_next(derive);
 		return;
@@ -757,16 +903,23 @@ static void take_line(struct derive *derive, struct mr_event *event)
 		event->actor = find_actor(derive, event);
 	if (derive->followers[event->actor].message.window)
 		force(derive, event->actor);
+	if (event->kind == MR_EVENT_PAUSE)
+		settle_before_pause(derive);
 	if (derive->fault.waiting && derive->fault.dropped)
 		decide_dropped(derive, event->actor == MR_ACTOR_FAULT);
 	if (event->kind == MR_EVENT_FAULT) {
 		take_fault(derive, event);
 		return;
 	}
+	if (event->kind == MR_EVENT_REQUEST_DONE)
+		tell_overtaking(derive, event);
 	if (event->kind == MR_EVENT_REQUEST_ADDED && derive->fault.waiting)
 		tell_fault(derive);
-	if (!head(&derive->followers[event->actor]))
+	derive->loaded |= event->kind == MR_EVENT_STATE_CLEANUP;
+	if (!head(&derive->followers[event->actor])) {
 		look_for_cut(derive, event);
+		look_for_unread(derive, event);
+	}
 	match(derive, event);
 	/* What was not sent before the pause is decided again at once, and sent: no line says so but the message's. */
 	if (event->kind == MR_EVENT_FAULT_CONTINUED && is_request(line_at(derive, derive->next[derive->line])))
@@ -811,6 +964,47 @@ static bool is_out(const struct derive *derive, const struct recorded *recorded)
 	return derive->world->connections[recorded->channel].sent_length >= recorded->offset;
 }
 
+static bool remember_asked(struct derive *derive)
+{
+	if (derive->asked_count == derive->asked_capacity) {
+		const size_t capacity = 2 * derive->asked_capacity + 64;
+		struct told_fault *larger = realloc(derive->asked, capacity * sizeof(*larger));
+
+		derive->no_memory |= !larger;
+		if (!larger)
+			return false;
+		derive->asked = larger;
+		derive->asked_capacity = capacity;
+	}
+	derive->asked[derive->asked_count++] = derive->fault;
+	return true;
+}
+
+static bool is_asked(const struct derive *derive, uint32_t block, uint64_t offset)
+{
+	for (size_t i = derive->asked_count; i-- > 0;)
+		if (derive->asked[i].block == block && derive->asked[i].offset == offset)
+			return true;
+	return false;
+}
+
+/* A page is asked for now. False if that cannot be yet; true as well if the handler had to go on first. */
+static bool ask(struct derive *derive, uint32_t block, uint64_t offset, bool *told)
+{
+	if (derive->followers[MR_ACTOR_LISTEN].resends ||
+	    mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_PAUSED ||
+	    mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_RECOVER)
+		return false;
+	if (!mr_incoming_takes_fault(machine(derive)) && advance(derive, MR_ACTOR_FAULT))
+		return true;
+	if (!mr_incoming_takes_fault(machine(derive)) || block == UINT32_MAX ||
+	    mr_incoming_is_received(machine(derive), block, offset))
+		return false;
+	*told = true;
+	derive->fault = (struct told_fault){.block = block, .offset = offset};
+	return remember_asked(derive) && tell_fault(derive);
+}
+
 /*
  * A recorded request is a fault told now. False if it cannot be one yet, was told, or is asked once more by the listen
  * loader, as long as that may be.
@@ -818,21 +1012,156 @@ static bool is_out(const struct derive *derive, const struct recorded *recorded)
 static bool request(struct derive *derive, struct recorded *recorded)
 {
 	const struct mr_return_message *message = &recorded->record.message;
-	const uint32_t block = mr_incoming_find_block(machine(derive), message->block);
 
-	if (recorded->told || derive->followers[MR_ACTOR_LISTEN].resends ||
-	    mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_PAUSED ||
-	    mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_RECOVER ||
+	if (!recorded->there || recorded->told ||
 	    (message->type != MR_RETURN_REQ_PAGES && message->type != MR_RETURN_REQ_PAGES_ID))
 		return false;
-	if (!mr_incoming_takes_fault(machine(derive)) && advance(derive, MR_ACTOR_FAULT))
-		return true;
-	if (!mr_incoming_takes_fault(machine(derive)) || block == UINT32_MAX ||
-	    mr_incoming_is_received(machine(derive), block, message->start))
+	return ask(derive, mr_incoming_find_block(machine(derive), message->block), message->start, &recorded->told);
+}
+
+/* What the recovery behind the main channel tells; NULL if there is none, or it tells nothing. */
+static const struct mr_recovered *recovered_next(struct derive *derive)
+{
+	if (derive->recovered_from != derive->main_channel) {
+		derive->recovered_from = derive->main_channel;
+		if (mr_recovered_read(&derive->recovered, derive->world, derive->main_channel) < 0)
+			derive->no_memory = true;
+	}
+	return derive->recovered.there ? &derive->recovered : NULL;
+}
+
+/* What was recorded of the message that comes next on the main connection, if that message is not whole. */
+static struct mr_bytes unfinished_message(const struct derive *derive, const struct recorded *recorded)
+{
+	const struct mr_world_connection *connection;
+
+	if (derive->main_channel >= derive->world->connection_count || recorded->channel <= derive->main_channel)
+		return (struct mr_bytes){NULL, 0};
+	connection = &derive->world->connections[derive->main_channel];
+	if (connection->recorded.length <= connection->sent_length)
+		return (struct mr_bytes){NULL, 0};
+	return (struct mr_bytes){connection->recorded.data + connection->sent_length,
+				 connection->recorded.length - connection->sent_length};
+}
+
+/* All whole messages that were recorded of this connection's return path are out; others were sent, and lost. */
+static bool is_beyond_recorded(struct derive *derive, const struct recorded *recorded, uint32_t channel)
+{
+	return channel == derive->main_channel && recorded->channel > channel &&
+	       (recovered_next(derive) || unfinished_message(derive, recorded).length);
+}
+
+/* Whether a request for this page may begin with these bytes: type and length, then the place in the block. */
+static bool begins_with(struct mr_bytes bytes, uint64_t offset)
+{
+	enum { TYPE = 1, START = 4, END = START + 8 };
+
+	if (bytes.length > TYPE && bytes.data[TYPE] != MR_RETURN_REQ_PAGES &&
+	    bytes.data[TYPE] != MR_RETURN_REQ_PAGES_ID)
 		return false;
-	recorded->told = true;
-	derive->fault = (struct told_fault){.block = block, .offset = message->start};
-	return tell_fault(derive);
+	for (size_t i = START; i < bytes.length && i < END; i++)
+		if (bytes.data[i] != (uint8_t)(offset >> 8 * (END - 1 - i)))
+			return false;
+	return true;
+}
+
+/*
+ * A page that the unfinished message may ask for and that came all the same: nothing else tells of it, so it is the
+ * first one of those that are still missing.
+ */
+static bool request_any(struct derive *derive, struct mr_bytes unfinished)
+{
+	const uint32_t page_size = mr_incoming_session(machine(derive))->target_page_size;
+	const struct mr_recovered *recovered = recovered_next(derive);
+	const uint32_t block = derive->asked_count ? derive->asked[derive->asked_count - 1].block : 0;
+	uint64_t pages = 0;
+	const uint64_t *received = mr_incoming_received(machine(derive), block, &pages);
+	bool told;
+
+	if (!mr_incoming_takes_fault(machine(derive)))
+		return false;
+	for (uint64_t page = 0; received && page < pages; page++) {
+		const uint64_t offset = page * page_size;
+
+		if (!mr_bitmap_test(received, page) && begins_with(unfinished, offset) &&
+		    (!recovered || mr_recovered_is_received(recovered, block, offset, page_size)) &&
+		    !is_asked(derive, block, offset))
+			return ask(derive, block, offset, &told);
+	}
+	return false;
+}
+
+/*
+ * Requests that were sent when the connections broke are asked once more behind the recovery, as are all others that
+ * wait; what is asked first there and never was before is one of them.
+ */
+static bool request_lost(struct derive *derive, const struct recorded *recorded)
+{
+	const struct mr_bytes unfinished = unfinished_message(derive, recorded);
+	const struct mr_recovered *recovered;
+	bool told;
+
+	if (!is_beyond_recorded(derive, recorded, derive->main_channel) ||
+	    mr_incoming_postcopy_state(machine(derive)) < MR_POSTCOPY_LISTENING)
+		return false;
+	recovered = recovered_next(derive);
+	for (size_t i = 0; recovered && i < recovered->count && recovered->requests[i].again; i++) {
+		const struct mr_recovered_request *next = &recovered->requests[i];
+
+		if (begins_with(unfinished, next->offset) && !is_asked(derive, next->block, next->offset))
+			return ask(derive, next->block, next->offset, &told);
+	}
+	return unfinished.length > 0 && request_any(derive, unfinished);
+}
+
+/* The page of the record that a loader comes to next. False if that is none. */
+static bool next_page(struct derive *derive, unsigned actor, uint32_t *block, uint64_t *offset)
+{
+	const uint32_t page_size = mr_incoming_session(machine(derive))->target_page_size;
+	const uint8_t *rest = NULL;
+	const size_t length =
+		mr_world_rest(derive->world, channel_of(derive, actor), RECORD_HEADER + 1 + MR_NAME_MAX, &rest);
+	uint64_t word = 0, flags;
+
+	if (length <= RECORD_HEADER)
+		return false;
+	for (size_t i = 0; i < RECORD_HEADER; i++)
+		word = word << 8 | rest[i];
+	flags = word & (page_size - 1);
+	*offset = word - flags;
+	*block = derive->followers[actor].block;
+	if (!(flags & MR_RAM_FLAG_CONTINUE) && length > RECORD_HEADER + (size_t)rest[RECORD_HEADER])
+		*block = mr_incoming_find_block(machine(derive),
+						(struct mr_bytes){rest + RECORD_HEADER + 1, rest[RECORD_HEADER]});
+	return *block != UINT32_MAX && flags & (MR_RAM_FLAG_PAGE | MR_RAM_FLAG_ZERO) &&
+	       !(flags & ~(uint64_t)(MR_RAM_FLAG_PAGE | MR_RAM_FLAG_ZERO | MR_RAM_FLAG_CONTINUE));
+}
+
+/*
+ * The recording may hold more of a connection than the destination read before it broke: it ends where the first page
+ * is that had not come, by what the destination told behind the recovery.
+ */
+static void end_unread(struct derive *derive, unsigned actor)
+{
+	const uint32_t page_size = mr_incoming_session(machine(derive))->target_page_size;
+	const uint32_t channel = channel_of(derive, actor);
+	const struct mr_recovered *recovered;
+	uint64_t offset;
+	uint32_t block;
+
+	if (channel >= derive->world->connection_count || derive->world->connections[channel].limit != UINT64_MAX ||
+	    mr_incoming_postcopy_state(machine(derive)) != MR_POSTCOPY_RUNNING)
+		return;
+	recovered = recovered_next(derive);
+	if (recovered && next_page(derive, actor, &block, &offset) &&
+	    !mr_recovered_is_received(recovered, block, offset, page_size))
+		end_channel(derive, channel, mr_incoming_consumed(machine(derive), channel), 0);
+}
+
+static bool nudge_loader(struct derive *derive, unsigned actor)
+{
+	end_unread(derive, actor);
+	return nudge(derive, actor);
 }
 
 /* One action of whoever can make one, loaders of pages last. */
@@ -843,7 +1172,10 @@ static bool nudge_somebody(struct derive *derive)
 	for (unsigned i = MR_ACTOR_MULTIFD; i < MR_ACTOR_COUNT; i++)
 		if (nudge(derive, i))
 			return true;
-	return nudge(derive, MR_ACTOR_LISTEN) || nudge(derive, MR_ACTOR_PREEMPT);
+	/* What came by the preempt channel is read before it is taken from its loader. */
+	if (derive->pausing && nudge_loader(derive, MR_ACTOR_PREEMPT))
+		return true;
+	return nudge_loader(derive, MR_ACTOR_LISTEN) || nudge_loader(derive, MR_ACTOR_PREEMPT);
 }
 
 /* Goes on by one action towards the next message. False if nobody can go on. */
@@ -854,13 +1186,14 @@ static bool go_on(struct derive *derive, struct recorded *recorded)
 	for (unsigned i = 0; i < MR_ACTOR_MULTIFD; i++) {
 		struct message *message = &derive->followers[i].message;
 
-		if (message->made && is_next_recorded(derive, message)) {
+		if (message->made &&
+		    (is_next_recorded(derive, message) || is_beyond_recorded(derive, recorded, message->channel))) {
 			commit(derive, i, 0);
 			return true;
 		}
 	}
 	for (unsigned turn = 0; turn < NUDGES; turn++)
-		if (request(derive, recorded) || nudge_somebody(derive))
+		if (request(derive, recorded) || request_lost(derive, recorded) || nudge_somebody(derive))
 			return true;
 	connect_next(derive);
 	return derive->next_channel != before;
@@ -881,6 +1214,8 @@ static void follow_return_paths(struct derive *derive)
 		for (next_recorded(derive, &recorded); recorded.there; next_recorded(derive, &recorded))
 			while (!is_out(derive, &recorded) && go_on(derive, &recorded))
 				;
+		while (unfinished_message(derive, &recorded).length && go_on(derive, &recorded))
+			;
 	}
 	free(recorded.session);
 	free(recorded.decoder);
@@ -963,6 +1298,9 @@ int mr_derive(struct mr_log *log, struct mr_derivation *derivation, struct mr_wo
 		.main_channel = MR_INCOMING_CHANNELS_MAX,
 		.preempt_channel = MR_INCOMING_CHANNELS_MAX,
 		.cut_channel = MR_INCOMING_CHANNELS_MAX,
+		.recovered_from = MR_INCOMING_CHANNELS_MAX,
+		.ahead_fault = SIZE_MAX,
+		.ahead_begin = SIZE_MAX,
 	};
 
 	memset(derivation, 0, sizeof(*derivation));
@@ -982,6 +1320,8 @@ int mr_derive(struct mr_log *log, struct mr_derivation *derivation, struct mr_wo
 	free(derive.followers);
 	free(derive.recent);
 	free(derive.next);
+	free(derive.asked);
+	mr_recovered_clear(&derive.recovered);
 	mr_blocktime_clock_free(derive.clock);
 	if (derive.no_memory)
 		snprintf(world->error, sizeof(world->error), "no memory for a nondeterminism log");

@@ -484,6 +484,13 @@ static void compare_return(struct mr_return_result *result, struct mr_bytes sent
 		describe_return(result, sent, recorded);
 }
 
+static bool is_cut(const struct mr_migration *migration, const struct mr_channel *channel)
+{
+	if (channel->role == MR_ROLE_RETURN)
+		return mr_channel_is_cut(channel);
+	return mr_migration_continues(migration, channel);
+}
+
 static int compare_returns(struct replayer *replayer, const struct mr_migration *migration)
 {
 	struct mr_destination *result = replayer->result;
@@ -499,9 +506,10 @@ static int compare_returns(struct replayer *replayer, const struct mr_migration 
 			continue;
 		result->return_count++;
 		here->channel = i;
+		here->cut = !migration->finished;
 		for (size_t j = 0; j < migration->channel_count; j++)
-			if (migration->channels[j].number == i && migration->channels[j].role != MR_ROLE_RETURN)
-				here->cut = mr_migration_continues(migration, &migration->channels[j]);
+			if (migration->channels[j].number == i)
+				here->cut |= is_cut(migration, &migration->channels[j]);
 		compare_return(here, (struct mr_bytes){connection->sent, connection->sent_length},
 			       connection->recorded);
 	}

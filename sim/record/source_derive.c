@@ -44,6 +44,7 @@ struct derive {
 	uint64_t pages;     /* PAGE records on this main connection, and its preempt channel, behind the switch */
 	/* the last page that the migration thread sent */
 	bool page_sent, page_urgent;
+	bool page_just_sent; /* by the last step */
 	uint32_t page_block;
 	uint64_t page_offset;
 	/* of each channel: record behind the last packet that was given away, and of all channels the last one */
@@ -591,6 +592,8 @@ static enum mr_step step(struct derive *derive, unsigned actor)
 	enum mr_step result;
 
 	result = mr_source_world_step(derive->world, actor, &action);
+	derive->page_just_sent = actor == MR_SOURCE_MIGRATION && result == MR_STEP_ACTION &&
+				 action.kind == MR_SOURCE_ACTION_SEND && action.send.block != UINT32_MAX;
 	if (result == MR_STEP_ACTION && action.kind == MR_SOURCE_ACTION_SEND)
 		take_send(derive, actor, &action);
 	note_step(derive, actor, result == MR_STEP_ACTION);
@@ -773,8 +776,11 @@ static bool is_urgent_at_end(const struct derive *derive)
 
 	here = urgent_row(channel, &at);
 	later = urgent_row(channel, &at);
-	if (!here || !next || is_at(derive, next_by_scan(derive), next) || goes_on_behind(derive, here, next))
+	if (!here || !next || is_at(derive, next_by_scan(derive), next))
 		return false;
+	/* Within a section the main channel would name the block anew. */
+	if (goes_on_behind(derive, here, next))
+		return !next->named;
 	return later ? goes_on_behind(derive, later, next) : channel->cut;
 }
 
@@ -805,6 +811,35 @@ static bool is_urgent_next(struct derive *derive, const struct mr_source_record 
 	if (!is_at(derive, spot, next))
 		return true;
 	return next->named && before && before->block == next->block && derive->page_sent && !derive->page_urgent;
+}
+
+/*
+ * Behind what the main channel has of a connection that broke, its preempt channel may have more. What the main channel
+ * carries meanwhile is lost; that there is something shows by the names of urgent pages, and by requests for pages that
+ * are not answered.
+ */
+static bool is_lost_between(struct derive *derive, const struct mr_source_record *urgent)
+{
+	const struct mr_record *message = next_message(derive);
+	const uint32_t page_size = derive->world->config.target_page_size;
+
+	if (!serves_in_one_thread(derive) || !urgent->named || !next_by_scan(derive).there)
+		return false;
+	if (derive->page_sent && derive->page_urgent)
+		return true;
+	if (!message || !is_request(message))
+		return false;
+	return message->message.start != urgent->address &&
+	       is_dirty(derive, urgent->block, message->message.start / page_size);
+}
+
+static void settle_behind_end(struct derive *derive)
+{
+	const struct mr_source_record *urgent = next_urgent(derive);
+
+	while (urgent && !next_by_request(derive).there && !is_lost_between(derive, urgent) &&
+	       take_needed_message(derive))
+		;
 }
 
 static void settle_urgent(struct derive *derive, const struct mr_source_record *next)
@@ -920,6 +955,8 @@ static void prepare(struct derive *derive)
 		derive->postcopy_asked = true;
 		command(derive, MR_SOURCE_COMMAND_START_POSTCOPY);
 	}
+	if (!next && !derive->trace && derive->section > derive->plan.switch_section)
+		settle_behind_end(derive);
 	if (!next || next->section == MR_SOURCE_NONE || derive->section <= derive->plan.switch_section)
 		return;
 	if (!is_page(next) && !is_kind(next, MR_RAM_EOS))
@@ -1045,16 +1082,102 @@ static void take_before_pause(struct derive *derive)
 		take_message(derive);
 }
 
+/* The preempt channel of the next epoch, or its main one. */
+static const struct mr_source_channel *channel_behind(const struct derive *derive, bool preempt)
+{
+	for (size_t i = 0; i < derive->world->channel_count; i++) {
+		const struct mr_source_channel *channel = &derive->world->channels[i];
+
+		if (channel->epoch == derive->world->epoch + 1 && channel->role != MR_ROLE_MULTIFD &&
+		    (channel->role == MR_ROLE_PREEMPT) == preempt)
+			return channel;
+	}
+	return NULL;
+}
+
+/* The next page of a channel from record `*at` on, which moves behind it. NULL: there is none. */
+static const struct mr_source_record *page_behind(const struct mr_source_channel *channel, size_t *at)
+{
+	while (channel && *at < channel->count)
+		if (is_page(&channel->records[(*at)++]))
+			return &channel->records[*at - 1];
+	return NULL;
+}
+
+/*
+ * Where the requests that wait are answered behind the recovery, if that is what it begins with: on the preempt
+ * channel, if there is one. The scan begins anew, yet in 7.1 and 7.2 goes on behind urgent pages.
+ */
+static const struct mr_source_channel *answers_behind(const struct derive *derive)
+{
+	const struct mr_source_channel *main = channel_behind(derive, false), *preempt = channel_behind(derive, true);
+	const struct mr_source_record *first, *urgent;
+	size_t main_at = 0, preempt_at = 0;
+
+	if (!preempt)
+		return main;
+	first = page_behind(main, &main_at);
+	urgent = urgent_row(preempt, &preempt_at);
+	if (serves_in_one_thread(derive) && first && urgent && urgent->block == first->block &&
+	    urgent->address > first->address)
+		return NULL;
+	return preempt;
+}
+
+static bool is_wanted(const struct derive *derive, const struct request *request)
+{
+	const uint32_t page_size = derive->world->config.target_page_size;
+	uint64_t page;
+
+	return next_in(derive, request->block, request->start / page_size,
+		       (request->start + request->length) / page_size, &page);
+}
+
+/*
+ * Whether all requests that wait are the first that are answered behind the recovery. If not, some of them were
+ * answered before, into the void, or came to nothing. One that was just answered waits for nothing any more.
+ */
+static bool are_answered_behind(const struct derive *derive)
+{
+	const size_t waiting = mr_outgoing_requests(derive->world->outgoing);
+	const struct mr_source_channel *channel = answers_behind(derive);
+	const size_t count = derive->request_count;
+	size_t at = 0, i = count - (waiting < count ? waiting : count);
+
+	if (i < count && !is_wanted(derive, &derive->requests[i]))
+		i++;
+	for (; i < count; i++) {
+		const struct mr_source_record *answer = page_behind(channel, &at);
+
+		if (!answer || answer->block != derive->requests[i].block ||
+		    answer->address != derive->requests[i].start)
+			return false;
+	}
+	return true;
+}
+
 /*
  * What the recording has of a connection is made, and it was cut there: the machine may notice, once it has sent as
- * many pages as the source has, into the void.
+ * much as the source has, into the void. Without a trace that is as much as leaves the right requests waiting.
  */
+static bool may_notice(struct derive *derive)
+{
+	const struct mr_source_channel *preempt = preempt_channel(derive);
+
+	if (derive->trace)
+		return derive->pages >= traced_pages(derive);
+	if (!derive->page_just_sent || (preempt && preempt->made < preempt->recorded))
+		return false;
+	take_before_pause(derive);
+	return are_answered_behind(derive);
+}
+
 static void break_connections(struct derive *derive)
 {
 	const struct mr_source_channel *main = main_channel(derive);
 
 	if (!main || !main->cut || main->broken || main->made <= main->recorded ||
-	    main->epoch + 1 >= derive->world->epochs || derive->pages < traced_pages(derive))
+	    main->epoch + 1 >= derive->world->epochs || !may_notice(derive))
 		return;
 	take_before_pause(derive);
 	derive->pages = 0;

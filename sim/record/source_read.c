@@ -376,18 +376,46 @@ static uint32_t block_of(const struct mr_source_world *world, const struct mr_so
 	return block ? block->index : MR_SOURCE_NONE;
 }
 
+/*
+ * What the recording has of a page's contents; what follows went nowhere, and is not zero, since the page was not. It
+ * may not be what is sent of the page behind the cut: of a redacted page a part is not that of the whole.
+ */
+static int keep_unfinished(struct mr_source_world *world, const struct mr_source_channel *channel,
+			   const struct mr_source_record *record, struct mr_bytes part)
+{
+	const size_t page_size = world->session->target_page_size;
+	struct mr_source_send *send;
+	uint8_t *content;
+
+	if (check_place(world, record->block, record->address) < 0)
+		return -1;
+	send = add_send(world, record->block, record->address);
+	if (!send)
+		return -1;
+	send->section = record->section;
+	send->epoch = channel->epoch;
+	content = keep_page(world);
+	if (!content)
+		return mr_source_no_memory(world, "contents of pages");
+	send->content = content;
+	memset(content, 0xff, page_size);
+	memcpy(content, part.data, part.length < page_size ? part.length : page_size);
+	return 0;
+}
+
 /* A cut falls into a record: which page that was stands in its first bytes. */
 static int read_unfinished(struct pass *pass, const struct mr_channel *from, struct mr_source_channel *channel)
 {
+	enum { NAME = 8 };
 	const uint32_t pages = MR_RAM_FLAG_ZERO | MR_RAM_FLAG_PAGE | MR_RAM_FLAG_XBZRLE;
 	const uint64_t mask = pass->world->session->target_page_size - 1;
 	struct mr_record record = {.kind = MR_RAM_PAGE, .offset = from->decoder->offset};
 	const uint8_t *rest;
 	const uint64_t length = mr_channel_rest(from, &rest);
 	struct mr_source_record *own;
-	uint64_t word;
+	uint64_t word, contents;
 
-	if (length < 8 || (!pass->in_ram && channel->role != MR_ROLE_PREEMPT))
+	if (length < NAME || (!pass->in_ram && channel->role != MR_ROLE_PREEMPT))
 		return 0;
 	word = mr_get_be64(rest);
 	if (!(word & mask & pages))
@@ -401,7 +429,11 @@ static int read_unfinished(struct pass *pass, const struct mr_channel *from, str
 	own->address = word & ~mask;
 	own->section = channel->role == MR_ROLE_PREEMPT ? MR_SOURCE_NONE : pass->section;
 	own->block = block_of(pass->world, channel, rest, length, !own->named);
-	return 0;
+	contents = own->named && length > NAME ? NAME + 1u + rest[NAME] : NAME;
+	if (own->block == MR_SOURCE_NONE || !(word & MR_RAM_FLAG_PAGE) || length < contents)
+		return 0;
+	own->send_count = 1;
+	return keep_unfinished(pass->world, channel, own, (struct mr_bytes){rest + contents, length - contents});
 }
 
 static int read_channels(struct pass *pass)

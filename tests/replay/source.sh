@@ -61,6 +61,14 @@ for recording in 7.2-postcopy-preempt-small 7.2-postcopy-hugetlb 7.2-multifd-zst
 	expect "$recording without its trace" 0 'for lack of src.trace'
 done
 
+# ---- Without a log: a source that gives back what it has sent, between two pages
+
+sed 's/^capabilities = .*/capabilities = postcopy-ram, release-ram/; s/256M/8M/' sim/scenarios/postcopy.ini >"$work/release.ini"
+"$MIGREF" sim "$work/release.ini" --seed 3 -o "$work/release" >/dev/null || complain "release-ram: no recording"
+rm "$work/release/source-nondeterminism.jsonl"*
+"$MIGREF" replay "$work/release" >"$work/out" 2>&1
+grep -q 'source  ch0.fwd   main     identical' "$work/out" || complain "release-ram: $(grep 'source ' "$work/out")"
+
 # ---- Altered
 
 unpack vectors/recordings/7.2-postcopy-preempt-small

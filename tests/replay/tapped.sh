@@ -1,0 +1,34 @@
+#!/bin/bash
+# Recordings of migref tap, which have no traces: what both ends did when their connections broke is known by the bytes
+# alone. In each of them something that one end had sent never crossed the tap: pages, requests, a PONG.
+set -u
+export LC_ALL=C
+failed=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# RECORDING PATTERN...: the replay holds, and says so.
+expect() {
+	local recording=tests/replay/tapped/$1 status
+	shift
+	timeout 60 "$MIGREF" replay "$recording" >"$work/out" 2>&1
+	status=$?
+	[ $status -eq 0 ] || { echo "$recording: status $status: $(cat "$work/out")" && failed=1; }
+	for pattern in "$@"; do
+		grep -qE -- "$pattern" "$work/out" || { echo "$recording: expected $pattern: $(cat "$work/out")" && failed=1; }
+	done
+}
+
+# the PONG behind POSTCOPY_RUN was lost: the destination pauses all the same
+expect preempt-cut 'ch0.ret +identical +24 bytes; cut: [0-9]+ more were sent' 'source  ch2.fwd   recovery identical'
+
+# a request was passed on in part, others not at all; urgent pages went out behind the last page of the main channel,
+# and the source answered into the void before it noticed
+expect preempt-return-cut 'ch0.ret +identical +128 bytes; cut: [0-9]+ more were sent' \
+	'return path  ch2.ret       identical' 'source  ch1.fwd   preempt  identical' 'source  ch3.fwd   preempt  identical'
+
+# the same of plain postcopy
+expect postcopy-return-cut 'ch0.ret +identical +111 bytes; cut: [0-9]+ more were sent' \
+	'source  ch1.fwd   recovery identical'
+
+exit $failed
