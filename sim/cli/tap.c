@@ -185,11 +185,16 @@ static const struct argp argp = {
 	       "--redact: in the recording, not on its way, each page's contents become an HMAC-SHA256 of them, "
 	       "expanded to a page by AES-256 in counter mode. The key is drawn for this recording and kept nowhere. "
 	       "Lengths and structure stay, zero pages stay zero, equal pages stay equal. Of XBZRLE encodings the runs "
-	       "stay, their new bytes do not; of a page that is cut the part is not that of the whole page: there, "
-	       "replay finds that the source would have written other bytes. What still leaks: which pages are zero, "
-	       "equal or changed, and when; names of blocks and devices, sizes and times; and everything that is no "
-	       "page: the state of all devices, with registers, keys in TPMs, buffers of disks and networks, and "
-	       "blocks of disks if they migrate along. Whoever guesses a page cannot confirm it without the key. "
+	       "stay, their new bytes do not; with xbzrle in --capabilities they still are the change from one "
+	       "redacted "
+	       "page to the next, for which each page takes 48 bytes of memory, and one that was encoded itself as "
+	       "well. Of a page that is cut the part is not that of the whole page. The device state is NOT redacted: "
+	       "what is no page stays as it is, so the registers of vCPUs, keys in TPMs, buffers of disks and "
+	       "networks, "
+	       "the description of devices, and blocks of disks if they migrate along. What leaks besides: which pages "
+	       "are zero, equal, asked for or changed, with XBZRLE which bytes of them, and when; names of the "
+	       "machine, "
+	       "blocks and devices, sizes and times. Whoever guesses a page cannot confirm it without the key. "
 	       "Contents that are compressed (the capability compress, multifd-compression) cannot be redacted: with "
 	       "the capability given nothing is begun, else one line says so, the recording ends before the first of "
 	       "them, and the status is 3; bytes are passed on. A stream that cannot be read is treated alike. What "
@@ -227,10 +232,8 @@ static void tell_line(void *argument, const char *line)
 }
 
 static const char *const ends[] = {
-	[MR_TAP_IDLE] = "idle",
-	[MR_TAP_SIGNAL] = "signal",
-	[MR_TAP_TIME_LIMIT] = "time limit",
-	[MR_TAP_FAILED] = "failed",
+	[MR_TAP_IDLE] = "idle", [MR_TAP_SIGNAL] = "signal", [MR_TAP_TIME_LIMIT] = "time limit",
+	[MR_TAP_TOLD] = "told", [MR_TAP_FAILED] = "failed",
 };
 
 static void print_summary(const struct tap_command *command, const struct mr_tap_result *result)
@@ -238,7 +241,8 @@ static void print_summary(const struct tap_command *command, const struct mr_tap
 	const struct mr_tapped_figures *channel;
 
 	printf("%s: %" PRIu32 " connections%s%s\n", command->recording.directory, result->connections,
-	       result->open || result->cut ? ", cut" : "", command->recording.redact ? ", redacted" : "");
+	       result->open || result->cut ? ", cut" : "",
+	       command->recording.redact ? "; pages are redacted, the state of devices and vCPUs is not" : "");
 	for (uint32_t i = 0; (channel = mr_tapped_figures(command->tap.recording, i)) != NULL; i++)
 		printf("  ch%-3" PRIu32 " %-8s %12" PRIu64 " bytes forward, %10" PRIu64 " back\n", i,
 		       mr_role_name(channel->role), channel->bytes[0], channel->bytes[1]);

@@ -18,6 +18,7 @@ void mr_live_threads_init(struct mr_live_threads *threads, void *end, uint32_t c
 	pthread_condattr_init(&monotonic);
 	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
 	pthread_cond_init(&threads->changed, &monotonic);
+	pthread_condattr_destroy(&monotonic);
 	threads->count = count;
 	for (uint32_t i = 0; i < count; i++)
 		threads->actors[i] =

@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -46,15 +48,34 @@ struct guest {
 	uint64_t retry, deadline;
 };
 
+/* Where every connection is cut, once. */
+struct cut {
+	bool wanted;
+	uint32_t channel;
+	bool backward;
+	uint64_t byte; /* of the direction; in a control: from now on */
+};
+
+struct mr_tap_control {
+	pthread_mutex_t lock; /* of all that follows */
+	int event;            /* eventfd: something was told */
+	struct cut cut;
+	bool redirected, ends, has_cut;
+	struct mr_address connect;
+	double seconds;
+};
+
 struct tap {
 	const struct mr_tap_options *options;
 	struct mr_tap_result *result;
-	int listener, signals;
+	struct mr_address connect;
+	struct cut cut;
+	int listener, signals; /* the latter: the control's event, where there is one */
 	struct guest guest;
 	struct connection *open; /* by their age */
 	size_t count;
 	uint64_t deadline, idle_since;
-	bool cut_done;
+	bool ends;      /* as soon as nothing is open */
 	bool told;      /* what went wrong with the recording */
 	bool told_full; /* that no connection can be accepted */
 	struct pollfd files[FILES_MAX];
@@ -109,6 +130,13 @@ static void close_connection(struct tap *tap, struct connection *connection)
 
 static void cut_all(struct tap *tap)
 {
+	struct mr_tap_control *control = tap->options->control;
+
+	if (control) {
+		pthread_mutex_lock(&control->lock);
+		control->has_cut = true;
+		pthread_mutex_unlock(&control->lock);
+	}
 	mr_tapped_cut(tap->options->recording, mr_clock());
 	for (size_t i = 0; i < tap->count; i++)
 		close_connection(tap, &tap->open[i]);
@@ -134,10 +162,9 @@ static void remove_ended(struct tap *tap)
 
 static bool is_cut_way(const struct tap *tap, const struct connection *connection, unsigned way)
 {
-	const struct mr_tap_options *options = tap->options;
+	const struct cut *cut = &tap->cut;
 
-	return options->cuts && !tap->cut_done && connection->number == options->cut_channel &&
-	       (way == 1) == options->cut_backward;
+	return cut->wanted && connection->number == cut->channel && (way == 1) == cut->backward;
 }
 
 /* Nobody takes what comes this way: its sender is to see it, and the other direction goes on. */
@@ -154,8 +181,8 @@ static void pass_on(struct tap *tap, struct connection *connection, unsigned num
 	size_t length = way->length;
 	ssize_t sent;
 
-	if (is_cut_way(tap, connection, number) && length >= tap->options->cut_byte - way->passed)
-		length = (size_t)(tap->options->cut_byte - way->passed);
+	if (is_cut_way(tap, connection, number) && length >= tap->cut.byte - way->passed)
+		length = (size_t)(tap->cut.byte - way->passed);
 	sent = length ? send(way->to, way->buffer + way->start, length, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
 	if (sent < 0) {
 		if (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
@@ -167,8 +194,9 @@ static void pass_on(struct tap *tap, struct connection *connection, unsigned num
 	way->passed += (uint64_t)sent;
 	way->start += (size_t)sent;
 	way->length -= (size_t)sent;
-	if (is_cut_way(tap, connection, number) && way->passed == tap->options->cut_byte) {
-		tap->cut_done = tap->result->cut = true;
+	if (is_cut_way(tap, connection, number) && way->passed == tap->cut.byte) {
+		tap->cut.wanted = false;
+		tap->result->cut = true;
 		cut_all(tap);
 	}
 }
@@ -213,7 +241,7 @@ static void pass_end(struct tap *tap, struct connection *connection, unsigned nu
 
 static void refuse(struct tap *tap, const char *why)
 {
-	complain(tap, "%.200s: cannot connect: %s", tap->options->connect.text, why);
+	complain(tap, "%.200s: cannot connect: %s", tap->connect.text, why);
 	tap->result->refused++;
 	close_socket(&tap->guest.destination, false);
 	close_socket(&tap->guest.source, true);
@@ -255,7 +283,7 @@ static void join(struct tap *tap)
 static void ask(struct tap *tap)
 {
 	struct guest *guest = &tap->guest;
-	const struct mr_address *address = &tap->options->connect;
+	const struct mr_address *address = &tap->connect;
 
 	if (guest->destination < 0)
 		guest->destination = socket(address->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -400,6 +428,35 @@ static void tell_problem(struct tap *tap)
 	complain(tap, "%s", problem);
 }
 
+static uint64_t passed(const struct tap *tap, uint32_t number, unsigned way)
+{
+	for (size_t i = 0; i < tap->count; i++)
+		if (tap->open[i].number == number)
+			return tap->open[i].ways[way].passed;
+	return 0;
+}
+
+static void listen_to_control(struct tap *tap)
+{
+	struct mr_tap_control *control = tap->options->control;
+	uint64_t times;
+
+	if (read(control->event, &times, sizeof(times)) < 0)
+		return;
+	pthread_mutex_lock(&control->lock);
+	if (control->cut.wanted) {
+		tap->cut = control->cut;
+		tap->cut.byte += passed(tap, tap->cut.channel, tap->cut.backward);
+		control->cut.wanted = false;
+	}
+	if (control->redirected)
+		tap->connect = control->connect;
+	if (control->ends && !tap->ends)
+		tap->deadline = earlier(tap->deadline, mr_clock() + (uint64_t)(control->seconds * SECOND));
+	tap->ends = control->ends;
+	pthread_mutex_unlock(&control->lock);
+}
+
 /* True at the end. */
 static bool turn(struct tap *tap)
 {
@@ -407,16 +464,22 @@ static bool turn(struct tap *tap)
 	const uint64_t now = mr_clock();
 
 	watch_all(tap);
+	if (tap->ends && (now >= tap->deadline || (!count && tap->guest.source < 0))) {
+		tap->result->end = MR_TAP_TOLD;
+		return true;
+	}
 	if (now >= tap->deadline || now >= idle_end(tap)) {
 		tap->result->end = now >= tap->deadline ? MR_TAP_TIME_LIMIT : MR_TAP_IDLE;
 		return true;
 	}
 	if (poll(tap->files, tap->file_count, patience(tap)) < 0)
 		return errno != EINTR;
-	if (tap->files[0].revents) {
+	if (tap->files[0].revents && !tap->options->control) {
 		tap->result->end = MR_TAP_SIGNAL;
 		return true;
 	}
+	if (tap->files[0].revents)
+		listen_to_control(tap);
 	/* those that are open already first: what they were sent may be older than a new connection */
 	for (size_t i = 0; i < count; i++)
 		tend_connection(tap, &tap->open[i], &tap->files[3 + 2 * i]);
@@ -447,7 +510,8 @@ static bool start(struct tap *tap, sigset_t *blocked)
 
 	allow_files();
 	tap->open = calloc(CONNECTIONS_MAX, sizeof(*tap->open));
-	tap->signals = signalfd(-1, blocked, SFD_NONBLOCK | SFD_CLOEXEC);
+	tap->signals = tap->options->control ? tap->options->control->event
+					     : signalfd(-1, blocked, SFD_NONBLOCK | SFD_CLOEXEC);
 	if (!tap->open || tap->signals < 0) {
 		complain(tap, "cannot begin: %s", strerror(errno));
 		return false;
@@ -466,7 +530,7 @@ static void close_signals(struct tap *tap)
 {
 	struct signalfd_siginfo signal;
 
-	if (tap->signals < 0)
+	if (tap->signals < 0 || tap->options->control)
 		return;
 	while (read(tap->signals, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
 		;
@@ -490,7 +554,14 @@ static void stop(struct tap *tap)
 
 void mr_tap_run(const struct mr_tap_options *options, struct mr_tap_result *result)
 {
-	struct tap tap = {.options = options, .result = result, .listener = -1, .signals = -1};
+	struct tap tap = {
+		.options = options,
+		.result = result,
+		.connect = options->connect,
+		.cut = {options->cuts, options->cut_channel, options->cut_backward, options->cut_byte},
+		.listener = -1,
+		.signals = -1,
+	};
 	sigset_t blocked, before;
 
 	*result = (struct mr_tap_result){.end = MR_TAP_FAILED};
@@ -505,4 +576,73 @@ void mr_tap_run(const struct mr_tap_options *options, struct mr_tap_result *resu
 			;
 	stop(&tap);
 	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+/* ---- What another thread tells it ---- */
+
+struct mr_tap_control *mr_tap_control_new(void)
+{
+	struct mr_tap_control *control = calloc(1, sizeof(*control));
+
+	if (!control)
+		return NULL;
+	control->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (control->event < 0) {
+		free(control);
+		return NULL;
+	}
+	pthread_mutex_init(&control->lock, NULL);
+	return control;
+}
+
+void mr_tap_control_free(struct mr_tap_control *control)
+{
+	if (!control)
+		return;
+	close(control->event);
+	pthread_mutex_destroy(&control->lock);
+	free(control);
+}
+
+/* What was told stands under the lock, which is given back here. */
+static void tell(struct mr_tap_control *control)
+{
+	const uint64_t one = 1;
+
+	pthread_mutex_unlock(&control->lock);
+	if (write(control->event, &one, sizeof(one)) < 0)
+		return; /* full: it is to look already */
+}
+
+void mr_tap_cut_later(struct mr_tap_control *control, uint32_t channel, bool backward, uint64_t bytes)
+{
+	pthread_mutex_lock(&control->lock);
+	control->cut = (struct cut){true, channel, backward, bytes};
+	tell(control);
+}
+
+void mr_tap_redirect(struct mr_tap_control *control, const struct mr_address *address)
+{
+	pthread_mutex_lock(&control->lock);
+	control->redirected = true;
+	control->connect = *address;
+	tell(control);
+}
+
+void mr_tap_end(struct mr_tap_control *control, double seconds)
+{
+	pthread_mutex_lock(&control->lock);
+	control->ends = true;
+	control->seconds = seconds;
+	tell(control);
+}
+
+bool mr_tap_has_cut(struct mr_tap_control *control)
+{
+	bool cut;
+
+	pthread_mutex_lock(&control->lock);
+	cut = control->has_cut;
+	pthread_mutex_unlock(&control->lock);
+	return cut;
 }

@@ -17,6 +17,8 @@ enum {
 	MR_TAP_CONNECT_SECONDS = 10, /* in which the destination has to take a connection */
 };
 
+struct mr_tap_control;
+
 struct mr_tap_options {
 	struct mr_address listen, connect;
 	double time_limit; /* seconds in all */
@@ -26,6 +28,9 @@ struct mr_tap_options {
 	bool cut_backward;
 	uint64_t cut_byte;
 	struct mr_tapped *recording;
+	/* What another thread tells it; NULL: nobody does, and SIGINT and SIGTERM end it, which it leaves alone else.
+	 */
+	struct mr_tap_control *control;
 	/* Called as soon as connections are taken at `address`, and for each line that is to be told. */
 	void (*listening)(void *argument, const char *address);
 	void (*complain)(void *argument, const char *line);
@@ -36,6 +41,7 @@ enum mr_tap_end {
 	MR_TAP_IDLE,       /* the connections ended, and no further one came */
 	MR_TAP_SIGNAL,     /* SIGINT or SIGTERM; connections that were open are cut */
 	MR_TAP_TIME_LIMIT, /* the same */
+	MR_TAP_TOLD,       /* mr_tap_end(); the same */
 	MR_TAP_FAILED,     /* it could not begin, or not go on */
 };
 
@@ -49,5 +55,23 @@ struct mr_tap_result {
 
 /* Runs to its end; every direction of the recording has ended then, and all that was opened is closed. */
 void mr_tap_run(const struct mr_tap_options *options, struct mr_tap_result *result);
+
+/* ---- What another thread tells a tap ---- */
+
+/* NULL if the host gives none. One control is for one run. */
+struct mr_tap_control *mr_tap_control_new(void);
+/* Its tap does not run. NULL is allowed. */
+void mr_tap_control_free(struct mr_tap_control *control);
+/*
+ * Cut every connection once `bytes` more, at least 1, have gone this way, counted from when the tap hears of it; or
+ * from the begin of a connection that comes later. Instead of any cut that has not happened.
+ */
+void mr_tap_cut_later(struct mr_tap_control *control, uint32_t channel, bool backward, uint64_t bytes);
+/* Connections that come from now on go to this address, whose text is the caller's and lives as long as the tap. */
+void mr_tap_redirect(struct mr_tap_control *control, const struct mr_address *address);
+/* It ends as soon as no connection is open, at the latest in `seconds`. */
+void mr_tap_end(struct mr_tap_control *control, double seconds);
+/* Whether it has cut the connections. */
+bool mr_tap_has_cut(struct mr_tap_control *control);
 
 #endif

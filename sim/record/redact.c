@@ -32,8 +32,22 @@ struct stream {
 	bool failed; /* what has come is given no more */
 };
 
+/* What a redacted page holds now. */
+struct held {
+	bool known; /* else it holds zeros */
+	uint8_t digest[DIGEST_SIZE];
+	uint8_t *page; /* once it was changed by an XBZRLE encoding; NULL: what the digest is expanded to */
+};
+
+/* The redacted pages of a block. */
+struct history {
+	struct held *pages;
+	uint64_t count;
+};
+
 struct mr_redactor {
 	struct mr_session *session;
+	struct history *histories; /* of each block, where XBZRLE is on; NULL: it is not known to be */
 	mr_redact_function *take;
 	void *argument;
 	EVP_CIPHER_CTX *cipher;
@@ -63,33 +77,105 @@ const char *mr_redactor_error(const struct mr_redactor *redactor)
 
 /* ---- Contents ---- */
 
-/* What takes the place of `length` bytes of content, equal for equal ones: AES-256 in counter mode under their HMAC. */
-static bool make_pad(struct mr_redactor *redactor, const uint8_t *content, size_t length, uint8_t *pad)
+/* A key becomes as many bytes as are wanted: AES-256 in counter mode. */
+static bool expand(struct mr_redactor *redactor, const uint8_t digest[DIGEST_SIZE], uint8_t *pad, size_t length)
 {
 	static const uint8_t counter[COUNTER_SIZE];
-	uint8_t digest[DIGEST_SIZE];
-	unsigned size = 0;
 	int written = 0;
 
-	if (!HMAC(EVP_sha256(), redactor->key, sizeof(redactor->key), content, length, digest, &size) ||
-	    EVP_EncryptInit_ex(redactor->cipher, EVP_aes_256_ctr(), NULL, digest, counter) != 1)
-		return fail(redactor, "the digest of a page failed");
 	memset(pad, 0, length);
-	if (EVP_EncryptUpdate(redactor->cipher, pad, &written, pad, (int)length) != 1)
+	if (EVP_EncryptInit_ex(redactor->cipher, EVP_aes_256_ctr(), NULL, digest, counter) != 1 ||
+	    EVP_EncryptUpdate(redactor->cipher, pad, &written, pad, (int)length) != 1)
 		return fail(redactor, "the digest of a page failed");
 	return true;
 }
 
-static bool redact_page(struct mr_redactor *redactor, uint8_t *page, size_t length)
+static bool make_digest(struct mr_redactor *redactor, const uint8_t *content, size_t length,
+			uint8_t digest[DIGEST_SIZE])
 {
-	uint8_t pad[MR_PAGE_SIZE_MAX];
+	unsigned size = 0;
 
+	if (!HMAC(EVP_sha256(), redactor->key, sizeof(redactor->key), content, length, digest, &size))
+		return fail(redactor, "the digest of a page failed");
+	return true;
+}
+
+/* What takes the place of `length` bytes of content, equal for equal ones: their HMAC, expanded. */
+static bool make_pad(struct mr_redactor *redactor, const uint8_t *content, size_t length, uint8_t *pad)
+{
+	uint8_t digest[DIGEST_SIZE];
+
+	return make_digest(redactor, content, length, digest) && expand(redactor, digest, pad, length);
+}
+
+/* ---- What redacted pages hold ---- */
+
+/* NULL if nothing is to be kept of it, or memory is short. */
+static struct held *held_at(struct mr_redactor *redactor, uint32_t block, uint64_t address)
+{
+	const uint32_t page_size = redactor->session->target_page_size;
+	const uint64_t page = address / page_size;
+	struct history *history;
+
+	if (!redactor->histories || block >= redactor->session->block_count ||
+	    address >= redactor->session->blocks[block].used_length)
+		return NULL;
+	history = &redactor->histories[block];
+	if (!history->pages) {
+		history->count = (redactor->session->blocks[block].used_length + page_size - 1) / page_size;
+		history->pages = calloc(history->count, sizeof(*history->pages));
+	}
+	return history->pages && page < history->count ? &history->pages[page] : NULL;
+}
+
+static void forget(struct held *held)
+{
+	free(held->page);
+	*held = (struct held){.known = false};
+}
+
+/* The redacted page, to be changed. */
+static uint8_t *open_held(struct mr_redactor *redactor, struct held *held)
+{
+	const uint32_t page_size = redactor->session->target_page_size;
+
+	if (held->page)
+		return held->page;
+	held->page = calloc(1, page_size);
+	if (!held->page || (held->known && !expand(redactor, held->digest, held->page, page_size)))
+		return NULL;
+	return held->page;
+}
+
+static void free_histories(struct mr_redactor *redactor)
+{
+	for (uint32_t i = 0; redactor->histories && i < MR_BLOCKS_MAX; i++) {
+		struct history *history = &redactor->histories[i];
+
+		for (uint64_t page = 0; history->pages && page < history->count; page++)
+			free(history->pages[page].page);
+		free(history->pages);
+	}
+	free(redactor->histories);
+}
+
+/* ---- Records ---- */
+
+static bool redact_page(struct mr_redactor *redactor, uint8_t *page, size_t length, struct held *held)
+{
+	uint8_t digest[DIGEST_SIZE];
+
+	if (held)
+		forget(held);
 	if (mr_is_zero(page, length))
 		return true;
-	if (!make_pad(redactor, page, length, pad))
+	if (!make_digest(redactor, page, length, digest))
 		return false;
-	memcpy(page, pad, length);
-	return true;
+	if (held) {
+		held->known = true;
+		memcpy(held->digest, digest, sizeof(digest));
+	}
+	return expand(redactor, digest, page, length);
 }
 
 /* A run's length of an encoding that the decoder may not have looked into; false at its end. */
@@ -106,27 +192,58 @@ static bool take_run(const uint8_t *encoding, size_t length, size_t *at, size_t 
 	return true;
 }
 
-/* The runs stay, of which those of new bytes get other ones. */
-static bool redact_xbzrle(struct mr_redactor *redactor, uint8_t *encoding, size_t length)
+/* New bytes differ from what was there before, as a run of equal ones would end theirs. */
+static void change(uint8_t *page, size_t at, uint8_t *bytes, size_t length)
 {
+	for (size_t i = 0; i < length; i++) {
+		if (bytes[i] == page[at + i])
+			bytes[i] ^= 1;
+		page[at + i] = bytes[i];
+	}
+}
+
+/*
+ * The runs stay, of which those of new bytes get other ones: where it is known what the page holds, the encoding is
+ * still the one of a change of that.
+ */
+static bool redact_xbzrle(struct mr_redactor *redactor, uint8_t *encoding, size_t length, struct held *held)
+{
+	uint8_t *page = held ? open_held(redactor, held) : NULL;
 	uint8_t pad[MR_PAGE_SIZE_MAX];
-	size_t at = 0, run = 0;
+	size_t at = 0, run = 0, place = 0;
 
 	if (length > sizeof(pad) || !make_pad(redactor, encoding, length, pad))
 		return fail(redactor, "an XBZRLE encoding of %zu bytes", length);
-	while (take_run(encoding, length, &at, &run) && take_run(encoding, length, &at, &run)) {
+	while (take_run(encoding, length, &at, &run)) {
+		place += run;
+		if (!take_run(encoding, length, &at, &run))
+			break;
 		if (run > length - at)
 			run = length - at;
 		memcpy(encoding + at, pad + at, run);
+		if (page && place + run <= redactor->session->target_page_size)
+			change(page, place, encoding + at, run);
 		at += run;
+		place += run;
 	}
 	return true;
 }
 
 /* A page of one byte that is not zero, as old releases send it, is a content as well. */
-static bool redact_fill(struct mr_redactor *redactor, const struct mr_record *record, uint8_t *wire)
+static bool redact_fill(struct mr_redactor *redactor, const struct mr_record *record, uint8_t *wire, struct held *held)
 {
-	return record->page.fill == 0 || redact_page(redactor, wire + record->length - 1, 1);
+	uint8_t *page;
+
+	if (held)
+		forget(held);
+	if (record->page.fill == 0)
+		return true;
+	if (!redact_page(redactor, wire + record->length - 1, 1, NULL))
+		return false;
+	page = held ? open_held(redactor, held) : NULL;
+	if (page)
+		memset(page, wire[record->length - 1], redactor->session->target_page_size);
+	return true;
 }
 
 static bool redact_packet(struct mr_redactor *redactor, const struct mr_record *record, uint8_t *payload)
@@ -140,7 +257,7 @@ static bool redact_packet(struct mr_redactor *redactor, const struct mr_record *
 			    method ? method->name : "an unknown method");
 	}
 	for (size_t at = 0; at + page_size <= record->packet.payload.length; at += page_size)
-		if (!redact_page(redactor, payload + at, page_size))
+		if (!redact_page(redactor, payload + at, page_size, NULL))
 			return false;
 	return true;
 }
@@ -154,13 +271,17 @@ static uint8_t *inside(uint8_t *wire, struct mr_bytes bytes)
 /* `wire` are the record's bytes, in which its contents are replaced. */
 static bool redact_record(struct mr_redactor *redactor, const struct mr_record *record, uint8_t *wire)
 {
+	const bool is_page =
+		record->kind == MR_RAM_PAGE || record->kind == MR_RAM_XBZRLE || record->kind == MR_RAM_ZERO;
+	struct held *held = is_page ? held_at(redactor, record->page.block, record->page.address) : NULL;
+
 	switch (record->kind) {
 	case MR_RAM_PAGE:
-		return redact_page(redactor, inside(wire, record->page.data), record->page.data.length);
+		return redact_page(redactor, inside(wire, record->page.data), record->page.data.length, held);
 	case MR_RAM_XBZRLE:
-		return redact_xbzrle(redactor, inside(wire, record->page.data), record->page.data.length);
+		return redact_xbzrle(redactor, inside(wire, record->page.data), record->page.data.length, held);
 	case MR_RAM_ZERO:
-		return redact_fill(redactor, record, wire);
+		return redact_fill(redactor, record, wire, held);
 	case MR_MULTIFD_PACKET:
 		return redact_packet(redactor, record, inside(wire, record->packet.payload));
 	case MR_RAM_COMPRESSED:
@@ -354,6 +475,8 @@ struct mr_redactor *mr_redactor_new(const struct mr_context *context, const uint
 	redactor->argument = argument;
 	if (key)
 		memcpy(redactor->key, key, sizeof(redactor->key));
+	if (context && context->capabilities_known && context->capabilities & MR_CAPABILITY_XBZRLE)
+		redactor->histories = calloc(MR_BLOCKS_MAX, sizeof(*redactor->histories));
 	if (!redactor->session || !redactor->cipher ||
 	    (!key && RAND_bytes(redactor->key, sizeof(redactor->key)) != 1)) {
 		mr_redactor_free(redactor);
@@ -373,6 +496,7 @@ void mr_redactor_free(struct mr_redactor *redactor)
 		free(redactor->streams[i].decoder);
 	}
 	OPENSSL_cleanse(redactor->key, sizeof(redactor->key));
+	free_histories(redactor);
 	EVP_CIPHER_CTX_free(redactor->cipher);
 	free(redactor->session);
 	free(redactor);

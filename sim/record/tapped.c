@@ -45,6 +45,7 @@ struct mr_tapped {
 	uint64_t begin; /* time of the first connection */
 	struct mr_packed_file *timeline;
 	struct mr_channel_census census;
+	json_t *told;                 /* members of the manifest; NULL: nobody told any */
 	struct mr_redactor *redactor; /* NULL: bytes are recorded as they are */
 	struct channel channels[MR_RECORDING_CHANNELS_MAX];
 	uint32_t count;
@@ -431,6 +432,10 @@ static json_t *make_manifest(const struct mr_tapped *tapped)
 		json_object_set_new(manifest, "machine", type);
 	if (options->redact)
 		json_object_set_new(manifest, "redacted", json_true());
+	if (tapped->told)
+		json_object_update(manifest, tapped->told);
+	if (tapped->told && tapped->stopped)
+		json_object_set_new(manifest, "status", json_string("cut"));
 	return manifest;
 }
 
@@ -457,6 +462,17 @@ static bool write_manifest(struct mr_tapped *tapped)
 	return false;
 }
 
+void mr_tapped_tell(struct mr_tapped *tapped, json_t *members)
+{
+	json_decref(tapped->told);
+	tapped->told = members;
+}
+
+int mr_tapped_folder(const struct mr_tapped *tapped)
+{
+	return tapped->folder;
+}
+
 /* ---- The end ---- */
 
 static void close_channel(struct mr_tapped *tapped, struct channel *channel)
@@ -479,7 +495,7 @@ static void close_files(struct mr_tapped *tapped)
 bool mr_tapped_finish(struct mr_tapped *tapped)
 {
 	close_files(tapped);
-	if (tapped->count == 0) {
+	if (tapped->count == 0 && !tapped->told) {
 		if (tapped->made)
 			rmdir(tapped->options.directory);
 		return false;
@@ -493,6 +509,7 @@ void mr_tapped_free(struct mr_tapped *tapped)
 		return;
 	close_files(tapped);
 	mr_redactor_free(tapped->redactor);
+	json_decref(tapped->told);
 	if (tapped->folder >= 0)
 		close(tapped->folder);
 	free(tapped);

@@ -42,6 +42,13 @@ const char *mr_tapped_problem(const struct mr_tapped *tapped);
 /* Of a channel below the number that there are; NULL behind. Roles are certain once all directions have ended. */
 const struct mr_tapped_figures *mr_tapped_figures(const struct mr_tapped *tapped, uint32_t channel);
 /*
+ * What somebody knows beside the tap: members of the manifest, taken over, instead of the tap's own of the same name. A
+ * recording of which something is told is made also without connections.
+ */
+void mr_tapped_tell(struct mr_tapped *tapped, json_t *members);
+/* The recording's directory, open, for further files of it. */
+int mr_tapped_folder(const struct mr_tapped *tapped);
+/*
  * Ends the recording, which stays until mr_tapped_free(). Every direction has ended. Without connections no directory
  * is left behind. Whether a manifest was written: not if a file could not be.
  */

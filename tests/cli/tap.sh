@@ -303,6 +303,8 @@ examine precopy
 holds_marker precopy || complain "precopy: the guest's memory is not recorded"
 
 migrate preempt postcopy-ram,postcopy-preempt yes --redact
+grep -q "pages are redacted, the state of devices and vCPUs is not" "$work/preempt.log" ||
+	complain "preempt: not told what is not redacted: $(cat "$work/preempt.log")"
 examine preempt
 holds_marker preempt && complain "preempt: the guest's memory is recorded"
 [ "$(jq -c '[.channels[].role]' "$work/preempt/manifest.json")" = '["main","preempt"]' ] ||

@@ -326,11 +326,119 @@ static void test_keys(void **state)
 	assert_memory_not_equal(results[0].streams[0].bytes, results[1].streams[0].bytes, text.length);
 }
 
+/* ---- XBZRLE ---- */
+
+/* A guest of four pages: what they hold, and what they do for a reader of the redacted stream. */
+struct pages {
+	uint8_t real[4][PAGE], redacted[4][PAGE];
+};
+
+/* Some runs of the page change; then it goes as an encoding, else as a whole. */
+static void put_change(struct text *text, struct pages *pages, struct mr_random *random)
+{
+	const uint64_t which = mr_random_below(random, 4);
+	uint8_t *page = pages->real[which], old[PAGE], encoding[PAGE];
+	long length;
+
+	memcpy(old, page, PAGE);
+	for (unsigned run = 0; run < 5; run++) {
+		const size_t from = (size_t)mr_random_below(random, PAGE), most = (size_t)mr_random_below(random, 300);
+
+		for (size_t i = from; i < PAGE && i < from + most; i++)
+			page[i] = (uint8_t)mr_random_below(random, 256);
+	}
+	length = mr_xbzrle_encode(old, page, PAGE, encoding, sizeof(encoding));
+	if (length > 0 && mr_random_below(random, 5)) {
+		put_number(text, which * PAGE | MR_RAM_FLAG_XBZRLE | MR_RAM_FLAG_CONTINUE, 8);
+		put_number(text, 1, 1);
+		put_number(text, (uint64_t)length, 2);
+		put(text, encoding, (size_t)length);
+	} else if (mr_random_below(random, 3)) {
+		put_number(text, which * PAGE | MR_RAM_FLAG_PAGE | MR_RAM_FLAG_CONTINUE, 8);
+		put(text, page, PAGE);
+	} else {
+		memset(page, 0, PAGE);
+		put_number(text, which * PAGE | MR_RAM_FLAG_ZERO | MR_RAM_FLAG_CONTINUE, 8);
+		put_number(text, 0, 1);
+	}
+}
+
+/* Each encoding of the redacted stream is the one that a source would write of what the pages hold there. */
+static size_t read_changes(struct pages *pages, const struct text *text)
+{
+	struct mr_session *session = malloc(sizeof(*session));
+	struct mr_decoder *decoder = malloc(sizeof(*decoder));
+	struct mr_record record;
+	size_t at = 0, encodings = 0;
+
+	mr_session_init(session, NULL, NULL, NULL);
+	mr_decoder_init(decoder, session, MR_ROLE_MAIN, 0);
+	while (mr_decode(decoder, text->bytes + at, text->length - at, true, &record) == MR_RECORD) {
+		uint8_t *page = pages->redacted[record.page.address / PAGE % 4], old[PAGE], encoding[PAGE];
+
+		at += (size_t)record.length;
+		if (record.kind == MR_RAM_PAGE)
+			memcpy(page, record.page.data.data, PAGE);
+		if (record.kind == MR_RAM_ZERO)
+			memset(page, record.page.fill, PAGE);
+		if (record.kind != MR_RAM_XBZRLE)
+			continue;
+		memcpy(old, page, PAGE);
+		assert_int_equal(mr_xbzrle_decode(page, PAGE, record.page.data, NULL), MR_NO_RULE);
+		assert_int_equal(mr_xbzrle_encode(old, page, PAGE, encoding, sizeof(encoding)),
+				 (long)record.page.data.length);
+		assert_memory_equal(encoding, record.page.data.data, record.page.data.length);
+		encodings++;
+	}
+	assert_int_equal(at, text->length);
+	free(session);
+	free(decoder);
+	return encodings;
+}
+
+static void test_xbzrle(void **state)
+{
+	static const struct mr_context context = {
+		.capabilities_known = true, .capabilities = MR_CAPABILITY_XBZRLE, .multifd_method = MR_METHOD_UNKNOWN};
+	static struct result result;
+	static struct text text;
+	struct mr_random random = mr_random_of(5, 0);
+	size_t encodings = 0;
+
+	(void)state;
+	for (unsigned round = 0; round < ROUNDS / 3; round++) {
+		struct mr_redactor *redactor = mr_redactor_new(&context, key, take, &result);
+		static struct pages pages;
+
+		memset(&pages, 0, sizeof(pages));
+		text.length = result.streams[0].length = 0;
+		put_head(&text);
+		put_number(&text, 0x7e, 1);
+		put_number(&text, 2, 4);
+		put_number(&text, 2, 1);
+		put_number(&text, 2, 4);
+		put_number(&text, 0x5000 | MR_RAM_FLAG_ZERO, 8);
+		put_name(&text, "mem");
+		put_number(&text, 0, 1);
+		for (unsigned i = 0; i < 40; i++)
+			put_change(&text, &pages, &random);
+		put_end(&text);
+		put_number(&text, 0, 1);
+		assert_true(redactor && mr_redactor_open(redactor, 0) && mr_redactor_role(redactor, 0, MR_ROLE_MAIN));
+		assert_true(mr_redactor_feed(redactor, 0, (struct mr_bytes){text.bytes, text.length}));
+		assert_true(mr_redactor_end(redactor, 0));
+		mr_redactor_free(redactor);
+		assert_int_equal(result.streams[0].length, text.length);
+		encodings += read_changes(&pages, &result.streams[0]);
+	}
+	assert_true(encodings > 100);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_pages),    cmocka_unit_test(test_pieces), cmocka_unit_test(test_waiting),
-		cmocka_unit_test(test_refusals), cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_refusals), cmocka_unit_test(test_keys),   cmocka_unit_test(test_xbzrle),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
