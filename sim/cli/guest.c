@@ -1,16 +1,17 @@
 /* guest.c: `migref guest`: writes an image of the bootable test guest, or judges the memory of one that was stopped. */
 #include "sim/cli/cli.h"
-#include "sim/guest/predict.h"
+#include "sim/guest/from_scenario.h"
+#include "sim/guest/settings.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 enum {
 	OPTION_DISK = 0x100,
+	OPTION_SCENARIO,
 	OPTION_SEED,
 	OPTION_VCPUS,
 	OPTION_BASE,
@@ -25,6 +26,10 @@ static const struct argp_option options[] = {
 	{"output", 'o', "IMAGE", 0, "write an image, for QEMU's -bios", 0},
 	{"disk", OPTION_DISK, NULL, 0, "fill the image up to a raw disk that can be booted from", 0},
 	{NULL, 0, NULL, 0, "What the guest of an image does:", 1},
+	{"scenario", OPTION_SCENARIO, "FILE", 0,
+	 "seed, vCPUs, contents and the workloads of a block as in a scenario of migref sim, an interval of so many ns "
+	 "as so many spins; options behind it change that",
+	 1},
 	{"seed", OPTION_SEED, "NUMBER", 0, "of contents and patterns; by default 1", 1},
 	{"vcpus", OPTION_VCPUS, "NUMBER", 0, "vCPUs that touch, at most 16; by default those of the machine", 1},
 	{"base", OPTION_BASE, "ADDRESS", 0, "where its region begins; by default 0x100000", 1},
@@ -48,139 +53,38 @@ struct arguments {
 	bool given; /* any of the parameters */
 };
 
-static const struct {
-	const char *name;
-	size_t offset;
-	bool is_long;
-} keys[] = {
-	{"writes", offsetof(struct mr_guest_vcpu, write_permille), false},
-	{"spins", offsetof(struct mr_guest_vcpu, spins), true},
-	{"first", offsetof(struct mr_guest_vcpu, first), true},
-	{"pages", offsetof(struct mr_guest_vcpu, pages), true},
-	{"stride", offsetof(struct mr_guest_vcpu, stride), true},
-	{"working-set", offsetof(struct mr_guest_vcpu, working_set), true},
-	{"phase", offsetof(struct mr_guest_vcpu, phase), true},
-	{"lag", offsetof(struct mr_guest_vcpu, lag), true},
-	{"burst", offsetof(struct mr_guest_vcpu, burst), false},
-	{"pause", offsetof(struct mr_guest_vcpu, pause), false},
-};
+/* Names of the parameters, in the order of their options. */
+static const char *const names[] = {"seed", "vcpus", "base", "pages", "block", "shares", "filled", "vcpu"};
 
-static uint64_t parse_number(const char *text, const char *what, uint64_t maximum, const struct argp_state *state)
+static void take_scenario(struct arguments *arguments, const char *path)
 {
-	char *end;
-	uint64_t number;
+	struct mr_scenario *scenario = calloc(1, sizeof(*scenario));
+	char error[512];
+	bool fits;
 
-	errno = 0;
-	number = strtoull(text, &end, 0);
-	if (*text < '0' || *text > '9' || *end || errno || number > maximum)
-		argp_error(state, "%s: expected a number up to %" PRIu64 ", found %s", what, maximum, text);
-	return number;
+	if (!scenario || mr_scenario_read(scenario, path, error, sizeof(error)) < 0) {
+		error_line("%s", scenario ? error : "no memory for a scenario");
+		exit(STATUS_FAILED);
+	}
+	fits = mr_guest_from_scenario(&arguments->parameters, scenario, error);
+	mr_scenario_clear(scenario);
+	free(scenario);
+	if (!fits) {
+		error_line("%s: %s", path, error);
+		exit(STATUS_FAILED);
+	}
+	arguments->given = true;
 }
 
-static void set_key(struct mr_guest_vcpu *vcpu, const char *name, const char *value, const struct argp_state *state)
-{
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-		uint8_t *at = (uint8_t *)vcpu + keys[i].offset;
-
-		if (strcmp(keys[i].name, name) != 0)
-			continue;
-		if (keys[i].is_long)
-			*(uint64_t *)(void *)at = parse_number(value, name, UINT64_MAX, state);
-		else
-			*(uint32_t *)(void *)at = (uint32_t)parse_number(value, name, UINT32_MAX, state);
-		return;
-	}
-	argp_error(state, "--vcpu: no key is called %s", name);
-}
-
-static void set_vcpu(struct mr_guest_vcpu *vcpu, const char *text, const struct argp_state *state)
-{
-	char *copy = strdup(text), *rest = copy, *name;
-
-	if (!copy)
-		argp_failure(state, STATUS_FAILED, 0, "no memory for an option");
-	name = strsep(&rest, ",");
-	vcpu->kind = mr_pattern_by_name(name);
-	if (vcpu->kind >= MR_PATTERN_TRACE)
-		argp_error(state, "--vcpu: no pattern of the guest is called %s", name);
-	while ((name = strsep(&rest, ",")) != NULL) {
-		char *value = strchr(name, '=');
-
-		if (value) {
-			*value++ = '\0';
-			set_key(vcpu, name, value, state);
-		} else {
-			argp_error(state, "--vcpu: expected KEY=NUMBER, found %s", name);
-		}
-	}
-	free(copy);
-}
-
-static void parse_vcpu(struct mr_guest_parameters *parameters, char *text, const struct argp_state *state)
-{
-	char *what = strchr(text, ':');
-	uint64_t which;
-
-	if (!what) {
-		argp_error(state, "--vcpu: expected WHICH:PATTERN, found %s", text);
-		return;
-	}
-	*what++ = '\0';
-	if (strcmp(text, "all") == 0) {
-		for (unsigned i = 0; i < MR_GUEST_VCPUS_MAX; i++)
-			set_vcpu(&parameters->vcpu[i], what, state);
-		return;
-	}
-	which = parse_number(text, "--vcpu", MR_GUEST_VCPUS_MAX - 1, state);
-	set_vcpu(&parameters->vcpu[which], what, state);
-}
-
-static void parse_shares(struct mr_guest_parameters *parameters, char *text, const struct argp_state *state)
-{
-	unsigned count = 0;
-
-	for (char *rest = text, *share; (share = strsep(&rest, ",")) != NULL; count++) {
-		if (count == MR_CONTENT_CLASS_COUNT)
-			argp_error(state, "--shares: expected %d numbers, found more", MR_CONTENT_CLASS_COUNT);
-		parameters->shares[count] = (uint16_t)parse_number(share, "--shares", 1000, state);
-	}
-	if (count < MR_CONTENT_CLASS_COUNT)
-		argp_error(state, "--shares: expected %d numbers, found %u", MR_CONTENT_CLASS_COUNT, count);
-}
-
-static error_t parse_parameter(int key, char *argument, struct argp_state *state)
+static error_t parse_parameter(int key, const char *argument, struct argp_state *state)
 {
 	struct arguments *arguments = state->input;
-	struct mr_guest_parameters *parameters = &arguments->parameters;
+	char error[MR_GUEST_LINE];
 
-	switch (key) {
-	case OPTION_SEED:
-		parameters->seed = parse_number(argument, "--seed", UINT64_MAX, state);
-		break;
-	case OPTION_VCPUS:
-		parameters->vcpus = (uint32_t)parse_number(argument, "--vcpus", MR_GUEST_VCPUS_MAX, state);
-		break;
-	case OPTION_BASE:
-		parameters->region_base = parse_number(argument, "--base", UINT32_MAX, state);
-		break;
-	case OPTION_PAGES:
-		parameters->region_pages = parse_number(argument, "--pages", UINT32_MAX, state);
-		break;
-	case OPTION_BLOCK:
-		parameters->block = (uint32_t)parse_number(argument, "--block", UINT32_MAX, state);
-		break;
-	case OPTION_SHARES:
-		parse_shares(parameters, argument, state);
-		break;
-	case OPTION_FILLED:
-		parameters->filled = (uint16_t)parse_number(argument, "--filled", 1000, state);
-		break;
-	case OPTION_VCPU:
-		parse_vcpu(parameters, argument, state);
-		break;
-	default:
+	if (key < OPTION_SEED || key > OPTION_VCPU)
 		return ARGP_ERR_UNKNOWN;
-	}
+	if (!mr_guest_set(&arguments->parameters, names[key - OPTION_SEED], argument, error))
+		argp_error(state, "--%s", error);
 	arguments->given = true;
 	return 0;
 }
@@ -195,6 +99,9 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		return 0;
 	case OPTION_DISK:
 		arguments->disk = true;
+		return 0;
+	case OPTION_SCENARIO:
+		take_scenario(arguments, argument);
 		return 0;
 	case ARGP_KEY_ARG:
 		take_path(state, &arguments->memory, argument, "MEMORY");

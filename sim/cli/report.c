@@ -104,6 +104,15 @@ static int write_page(const char *path, const struct mr_report *report)
 	return -1;
 }
 
+/* Several parts of a report may meet the same. */
+static bool is_said(const struct mr_report *report, size_t error)
+{
+	for (size_t i = 0; i < error; i++)
+		if (strcmp(report->errors[i], report->errors[error]) == 0)
+			return true;
+	return false;
+}
+
 int command_report(int argc, char **argv)
 {
 	struct report_options options_given = {0};
@@ -122,7 +131,8 @@ int command_report(int argc, char **argv)
 	if (write_page(options_given.out, &report) < 0)
 		status = STATUS_FAILED;
 	for (size_t i = 0; i < report.error_count && status == STATUS_DIFFERS; i++)
-		error_line("%s: %s", options_given.path, report.errors[i]);
+		if (!is_said(&report, i))
+			error_line("%s: %s", options_given.path, report.errors[i]);
 	mr_report_clear(&report);
 	return status;
 }

@@ -3,24 +3,9 @@
 # that is a recording; a limit is no success; what a user may get wrong gives one line.
 set -u
 export LC_ALL=C
-failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-expect() { # STATUS PATTERN COMMAND...
-	local wanted=$1 pattern=$2 output status
-	shift 2
-	output=$("$@" 2>&1 >"$work/out")
-	status=$?
-	[ "$status" -eq "$wanted" ] || complain "$*: exit status $status instead of $wanted: $output"
-	grep -qE -- "$pattern" <<<"$output" || complain "$*: does not say $pattern: $output"
-	[ "$wanted" -eq 2 ] || [ "$(wc -l <<<"$output")" -eq 1 ] || complain "$*: more than one line: $output"
-}
+. tests/cli/expect.bash
 
 # One page and one cut, in postcopy.
 small=$work/small.ini

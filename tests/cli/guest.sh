@@ -57,6 +57,47 @@ expect 3 'expected a status page' "$MIGREF" guest "$work/memory"
 	[ $failed -eq 0 ] && exit 77
 	exit 1
 }
+
+# ---- What a scenario says, and what of it the guest has not
+
+cat >"$work/guest.ini" <<'INI'
+[scenario]
+seed = 77
+[guest]
+vcpus = 3
+contents = zero:100 constant:200 text:300 random:400
+[block mem]
+size = 6M
+[block other]
+size = 1M
+[workload hot]
+vcpus = 0-1
+block = mem
+pattern = zipf
+interval = 2us
+writes = 700
+[workload scan]
+vcpus = 2
+block = mem
+pattern = sequential
+interval = 5us
+INI
+"$MIGREF" guest -o "$work/a" --scenario "$work/guest.ini" || complain 'a scenario makes no image'
+rest=stride=2,working-set=1536,phase=1000,lag=0,burst=100,pause=1000,first=0,pages=1536
+"$MIGREF" guest -o "$work/b" --seed 77 --vcpus 3 --pages 1536 --shares 100,200,300,400 --filled 700 \
+	--vcpu all:idle,writes=0,spins=0,stride=0,working-set=0,phase=0,lag=0,burst=0,pause=0,first=0,pages=0 \
+	--vcpu 0:zipf,writes=700,spins=2000,$rest --vcpu 1:zipf,writes=700,spins=2000,$rest \
+	--vcpu 2:sequential,writes=500,spins=5000,$rest
+"$MIGREF" guest -o "$work/c" --scenario "$work/guest.ini" --seed 78
+cmp "$work/a" "$work/b" || complain 'a scenario makes another image than its parameters'
+cmp -s "$work/a" "$work/c" && complain 'an option behind the scenario changes nothing'
+expect 3 'no.ini: ' "$MIGREF" guest -o "$work/image" --scenario "$work/no.ini"
+sed 's/vcpus = 2/vcpus = 2\nblock = other/; /\[workload scan/,$s/^block = mem$//' "$work/guest.ini" >"$work/two.ini"
+expect 3 'workload scan.*expected block mem, .*found other' "$MIGREF" guest -o "$work/image" --scenario "$work/two.ini"
+sed 's/^vcpus = 3/vcpus = 17/' "$work/guest.ini" >"$work/many.ini"
+expect 3 'vcpus: expected at most 16' "$MIGREF" guest -o "$work/image" --scenario "$work/many.ini"
+expect 2 'with -o only' "$MIGREF" guest --scenario "$work/guest.ini" "$work/memory"
+
 expect 2 'vCPU 3: the pattern' "$MIGREF" guest -o "$work/image" --vcpu 3:strided,stride=0
 expect 3 'No such file' "$MIGREF" guest -o "$work/nowhere/image"
 if ! command -v qemu-system-x86_64 >/dev/null; then

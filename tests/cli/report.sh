@@ -2,15 +2,11 @@
 # migref report: a well-formed page that needs nothing beside it, of every recording, whole, cut or malformed.
 set -u
 export LC_ALL=C
-failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 page_max=$((4 << 20))
-
-complain() {
-	echo "$1"
-	failed=1
-}
+several_lines=yes # of a page, all that was wrong with the recording
+. tests/cli/expect.bash
 
 # Every element is closed in its order; style and script are taken out before. xmllint, where it is, is stricter.
 balanced() {
@@ -63,15 +59,6 @@ inspect() { # PAGE WHOSE
 	ids=$(grep -oE ' id="[^"]*"' "$1" | sort | uniq -d)
 	[ -z "$ids" ] || complain "$2: twice:$ids"
 	grep -qF "$work" "$1" && complain "$2: tells where the recording lay"
-}
-
-expect() { # STATUS PATTERN COMMAND...
-	local wanted=$1 pattern=$2 output status
-	shift 2
-	output=$("$@" 2>&1 >"$work/out")
-	status=$?
-	[ "$status" -eq "$wanted" ] || complain "$*: exit status $status instead of $wanted: $output"
-	grep -qE -- "$pattern" <<<"$output" || complain "$*: does not say $pattern: $output"
 }
 
 unpacked() { # RECORDING: a copy that can be damaged

@@ -2,24 +2,10 @@
 # migref sim --shard: what GNU parallel makes of a swarm is what one process makes of it, byte for byte, or it is refused.
 set -u
 export LC_ALL=C
-failed=0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 seeds=1..60
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-expect() { # STATUS PATTERN COMMAND...
-	local wanted=$1 pattern=$2 output status
-	shift 2
-	output=$("$@" 2>&1 >"$work/out")
-	status=$?
-	[ "$status" -eq "$wanted" ] || complain "$*: exit status $status instead of $wanted: $output"
-	grep -qE -- "$pattern" <<<"$output" || complain "$*: does not say $pattern: $output"
-}
+. tests/cli/expect.bash
 
 command -v parallel >/dev/null || exit 77
 "$MIGREF" sim --seeds $seeds >"$work/one"
