@@ -132,7 +132,7 @@ static bool take_fault(struct mr_live_destination *destination)
 	const struct mr_log_record record = {
 		.kind = MR_LOG_FAULT,
 		.channel = MR_INCOMING_CHANNELS_MAX,
-		.block = destination->userfault_blocks[event->block],
+		.block = destination->memory.block_of[event->block],
 		.offset = event->offset,
 		.thread = vcpu < 0 ? DEVICE_THREAD : THREAD_FIRST + (uint64_t)vcpu,
 	};
@@ -171,8 +171,8 @@ static bool take_client_fault(struct mr_live_destination *destination)
 /* What the kernel has to tell, of the own threads and of the client's. */
 static void read_faults(struct mr_live_destination *destination, bool own, bool clients)
 {
-	if (own && destination->userfault && !destination->has_fault &&
-	    mr_userfault_read(destination->userfault, &destination->fault, 1) == 1)
+	if (own && destination->memory.userfault && !destination->has_fault &&
+	    mr_userfault_read(destination->memory.userfault, &destination->fault, 1) == 1)
 		destination->has_fault = true;
 	if (clients && destination->client && !destination->has_client_fault)
 		destination->has_client_fault = mr_live_client_fault(destination->client, &destination->client_block,
@@ -188,8 +188,8 @@ static void wait_for_fault(struct mr_live_destination *destination)
 		return;
 	if (destination->client && !destination->has_client_fault)
 		files[2].fd = mr_live_client_descriptor(destination->client);
-	if (destination->userfault && !destination->has_fault)
-		files[1].fd = mr_userfault_descriptor(destination->userfault);
+	if (destination->memory.userfault && !destination->has_fault)
+		files[1].fd = mr_userfault_descriptor(destination->memory.userfault);
 	pthread_mutex_unlock(&destination->threads.lock);
 	poll(files, 3, -1);
 	pthread_mutex_lock(&destination->threads.lock);
@@ -255,7 +255,12 @@ static int start_machine(struct mr_live_destination *destination, char *error, s
 
 	for (unsigned i = 0; i < 2; i++)
 		config->temporary[i] = destination->temporary[i] = malloc(largest);
-	config->memory = (struct mr_incoming_memory){destination, mr_live_destination_page, mr_live_destination_zero};
+	destination->memory = (struct mr_guest_memory){
+		.blocks = destination->setup.memories,
+		.count = destination->setup.scenario->block_count,
+		.target_page_size = destination->setup.scenario->guest.target_page_size,
+	};
+	config->memory = (struct mr_incoming_memory){&destination->memory, mr_guest_memory_page, mr_guest_memory_zero};
 	size = mr_incoming_size(config, reason);
 	destination->arena = size ? calloc(1, size) : NULL;
 	if (destination->temporary[0] && destination->temporary[1] && destination->arena)
@@ -290,8 +295,6 @@ static void set_actors(struct mr_live_destination *destination)
 		receivers = MR_INCOMING_MULTIFD_MAX;
 	mr_live_threads_init(&destination->threads, destination, MR_ACTOR_MULTIFD + receivers);
 	destination->threads.actors[MR_ACTOR_FAULT].kick = destination->kick;
-	for (uint32_t i = 0; i < MR_SCENARIO_BLOCKS_MAX; i++)
-		destination->registered[i] = MR_LIVE_NOBODY;
 	destination->census.capabilities = migration->capabilities;
 	destination->census.capabilities_known = true;
 }
@@ -357,7 +360,7 @@ void mr_live_destination_free(struct mr_live_destination *destination)
 	for (uint32_t i = 0; i < destination->channel_count; i++)
 		mr_connection_close(&destination->channels[i].connection);
 	mr_live_threads_clear(&destination->threads);
-	mr_userfault_close(destination->userfault);
+	mr_guest_memory_release(&destination->memory);
 	mr_live_guest_free(destination->guest);
 	if (destination->kick >= 0)
 		close(destination->kick);
@@ -396,8 +399,7 @@ static void end_threads(struct mr_live_destination *destination)
 	if (destination->acceptor_started)
 		pthread_join(destination->acceptor, NULL);
 	mr_live_threads_join(&destination->threads, MR_ACTOR_FAULT);
-	mr_userfault_close(destination->userfault);
-	destination->userfault = NULL;
+	mr_guest_memory_release(&destination->memory);
 	mr_live_threads_join_all(&destination->threads);
 	mr_live_guest_stop(destination->guest);
 }

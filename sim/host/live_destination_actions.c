@@ -5,91 +5,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Precopy ---- */
+/* ---- Faults ---- */
 
-uint8_t *mr_live_destination_page(void *argument, uint32_t block, uint64_t offset)
+static int told(struct mr_live_destination *destination, int error, const struct mr_host_problem *problem)
 {
-	const struct mr_live_destination *destination = argument;
-
-	return destination->setup.memories[block].data + offset;
-}
-
-void mr_live_destination_zero(void *argument, uint32_t block, uint64_t offset)
-{
-	const struct mr_live_destination *destination = argument;
-	const size_t size = destination->setup.scenario->guest.target_page_size;
-	uint8_t *page = destination->setup.memories[block].data + offset;
-
-	if (!mr_is_zero(page, size))
-		memset(page, 0, size);
-}
-
-static int write_packet(struct mr_live_destination *destination, const struct mr_action *action)
-{
-	const struct mr_multifd_packet *packet = &action->packet.record;
-	const uint32_t block = action->packet.block;
-	uint8_t *pages[MR_PACKET_PAGES_MAX];
-
-	if (block == UINT32_MAX)
-		return 0;
-	for (uint32_t i = 0; i < packet->normal_pages; i++)
-		pages[i] = mr_live_destination_page(destination, block, mr_multifd_offset(packet, i));
-	if (!mr_receivers_unpack(&destination->receivers, action->packet.multifd, packet,
-				 destination->setup.scenario->guest.target_page_size, pages))
-		return HOST_EIO;
-	for (uint32_t i = 0; i < packet->zero_pages; i++)
-		mr_live_destination_zero(destination, block, mr_multifd_offset(packet, packet->normal_pages + i));
-	return 0;
-}
-
-/* ---- Postcopy ---- */
-
-static int place(struct mr_live_destination *destination, const struct mr_action_placed *placed)
-{
-	const uint32_t number = destination->registered[placed->block];
-	struct mr_userfault_placed done = {0};
-	int result;
-
-	if (placed->zero)
-		result = mr_userfault_zero(destination->userfault, number, placed->offset, placed->length, &done);
-	else
-		result = mr_userfault_place(destination->userfault, number, placed->offset, placed->data,
-					    placed->length, &done);
-	if (result == 0 && done.present)
-		return HOST_EEXIST;
-	return -result;
-}
-
-static int discard(struct mr_live_destination *destination, const struct mr_action_range *range)
-{
-	return -mr_host_memory_discard(&destination->setup.memories[range->block], range->start, range->length, NULL);
+	if (error)
+		mr_live_destination_host_failed(destination, "destination: %s", problem->text);
+	return error;
 }
 
 static int catch_faults(struct mr_live_destination *destination)
 {
 	struct mr_host_problem problem;
+	const int error = mr_guest_memory_catch(&destination->memory, &problem);
 
-	destination->userfault = mr_userfault_open(&problem);
-	if (destination->userfault)
-		return 0;
-	mr_live_destination_host_failed(destination, "destination: %s", problem.text);
-	return problem.error;
+	return told(destination, error, &problem);
 }
 
 static int begin_catching(struct mr_live_destination *destination, uint32_t block)
 {
 	struct mr_host_problem problem;
-	uint32_t number;
-	const int result =
-		mr_userfault_add(destination->userfault, &destination->setup.memories[block], &number, &problem);
+	const int error = mr_guest_memory_register(&destination->memory, block, &problem);
 
-	if (result < 0) {
-		mr_live_destination_host_failed(destination, "destination: %s", problem.text);
-		return -result;
-	}
-	destination->registered[block] = number;
-	destination->userfault_blocks[number] = block;
-	return 0;
+	return told(destination, error, &problem);
 }
 
 /* As a back end that is asked to: what it hands over at ADVISE is there when FAULT begins (REQ-009). */
@@ -120,18 +58,9 @@ static int notify(struct mr_live_destination *destination, enum mr_notice notice
 	return error;
 }
 
-static int end_catching(struct mr_live_destination *destination, uint32_t block)
-{
-	const uint32_t number = destination->registered[block];
-
-	destination->registered[block] = MR_LIVE_NOBODY;
-	return number == MR_LIVE_NOBODY ? 0 : -mr_userfault_remove(destination->userfault, number, NULL);
-}
-
 static void release(struct mr_live_destination *destination)
 {
-	mr_userfault_close(destination->userfault);
-	destination->userfault = NULL;
+	mr_guest_memory_release(&destination->memory);
 	destination->has_fault = false;
 }
 
@@ -203,7 +132,7 @@ static int start_guest(struct mr_live_destination *destination)
 	if (mr_live_guest_start(destination->guest, destination->touches, error, sizeof(error)) == 0)
 		return 0;
 	mr_live_destination_host_failed(destination, "destination: %s", error);
-	return HOST_ENOMEM;
+	return MR_GUEST_ENOMEM;
 }
 
 /* ---- All of them ---- */
@@ -213,11 +142,11 @@ static int do_outside(struct mr_live_destination *destination, const struct mr_a
 {
 	switch (action->kind) {
 	case MR_ACTION_PLACE:
-		return place(destination, &action->placed);
+		return mr_guest_memory_place(&destination->memory, &action->placed);
 	case MR_ACTION_DISCARD:
-		return discard(destination, &action->range);
+		return mr_guest_memory_discard(&destination->memory, &action->range);
 	case MR_ACTION_PACKET:
-		return write_packet(destination, action);
+		return mr_guest_memory_unpack(&destination->memory, &destination->receivers, action);
 	case MR_ACTION_LOAD_DEVICE:
 		return load_device(destination, device, action->device.body);
 	default:
@@ -233,7 +162,7 @@ static int do_inside(struct mr_live_destination *destination, const struct mr_ac
 	case MR_ACTION_REGISTER:
 		return begin_catching(destination, action->range.block);
 	case MR_ACTION_UNREGISTER:
-		return end_catching(destination, action->range.block);
+		return mr_guest_memory_unregister(&destination->memory, action->range.block);
 	case MR_ACTION_RELEASE:
 		release(destination);
 		return 0;

@@ -96,7 +96,7 @@ int mr_live_destination_send(struct mr_live_destination *destination, struct mr_
 	int error;
 
 	if (!destination->channels[channel].opened || !mr_live_keep(actor, send->bytes, (struct mr_bytes){0}))
-		return HOST_EIO;
+		return MR_GUEST_EIO;
 	turn = mr_connection_draw(connection);
 	pthread_mutex_unlock(&destination->threads.lock);
 	error = mr_connection_write(connection, turn, actor->message, length, &written);
@@ -113,7 +113,7 @@ int mr_live_destination_send(struct mr_live_destination *destination, struct mr_
 	if (error)
 		end_return(destination, channel);
 	mr_connection_pass(connection);
-	return error ? HOST_EIO : 0;
+	return error ? MR_GUEST_EIO : 0;
 }
 
 /* ---- Accepting ---- */

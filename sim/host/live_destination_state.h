@@ -4,18 +4,14 @@
 
 #include "sim/host/clock.h"
 #include "sim/host/connection.h"
+#include "sim/host/guest_memory.h"
 #include "sim/host/live_client.h"
 #include "sim/host/live_destination.h"
 #include "sim/host/live_threads.h"
-#include "sim/host/userfault.h"
-#include "sim/world/receivers.h"
 
 enum {
 	THREAD_FIRST = 1000, /* vCPU 0, as the log names it; the others follow */
 	DEVICE_THREAD = 999, /* who loads devices */
-	HOST_EIO = 5,
-	HOST_ENOMEM = 12,
-	HOST_EEXIST = 17,
 };
 
 struct destination_channel {
@@ -46,11 +42,9 @@ struct mr_live_destination {
 	bool acceptor_started;
 
 	/* faults */
-	struct mr_userfault *userfault;                     /* NULL: none are caught */
-	uint32_t placing;                                   /* actors that place pages now, without the lock */
-	uint32_t userfault_blocks[MR_USERFAULT_BLOCKS_MAX]; /* block of the machine by number of the userfault */
-	uint32_t registered[MR_SCENARIO_BLOCKS_MAX];        /* and the other way; MR_LIVE_NOBODY: not caught */
-	int kick;                                           /* eventfd: whoever waits for a fault is to look again */
+	struct mr_guest_memory memory;
+	uint32_t placing; /* actors that place pages now, without the lock */
+	int kick;         /* eventfd: whoever waits for a fault is to look again */
 	bool has_fault;
 	struct mr_userfault_event fault;
 
@@ -80,8 +74,6 @@ void mr_live_destination_host_failed(struct mr_live_destination *destination, co
 /* Carries an asked action out: called under the lock, which is free meanwhile. 0 or an errno. */
 int mr_live_destination_carry_out(struct mr_live_destination *destination, struct mr_live_actor *actor,
 				  const struct mr_action *action);
-uint8_t *mr_live_destination_page(void *argument, uint32_t block, uint64_t offset);
-void mr_live_destination_zero(void *argument, uint32_t block, uint64_t offset);
 
 /* ---- live_destination_net.c ---- */
 

@@ -284,6 +284,8 @@ static bool is_exempt(struct mr_source_result *result, const struct mr_migration
 
 	if (capabilities & MR_CAPABILITY_COMPRESS)
 		snprintf(result->reason, sizeof(result->reason), "capability compress is not one of this source");
+	else if (!migration->session->context.profile.known && !migration->recording->has_source_log)
+		snprintf(result->reason, sizeof(result->reason), "its release is not told");
 	else if (migration->session->block_count == 0 && !migration->recording->has_source_log)
 		snprintf(result->reason, sizeof(result->reason), "the main channel lists no blocks");
 	result->exempt = result->reason[0] != '\0';

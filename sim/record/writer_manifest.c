@@ -291,6 +291,11 @@ static void set_memory(json_t *manifest, const struct mr_outgoing_config *config
 
 /* ---- The whole ---- */
 
+static const char *release_of(const struct mr_profile *profile)
+{
+	return profile && profile->release[0] ? profile->release : "unknown";
+}
+
 static json_t *make_manifest(const struct mr_writer *writer, const struct mr_writer_end *end)
 {
 	json_t *manifest = json_object();
@@ -298,8 +303,8 @@ static json_t *make_manifest(const struct mr_writer *writer, const struct mr_wri
 
 	set_number(manifest, "format", MR_RECORDING_FORMAT);
 	set_text(manifest, "producer", end->producer);
-	set_text(manifest, "source_qemu", end->source->profile.release);
-	set_text(manifest, "destination_qemu", end->destination ? end->destination->profile.release : "unknown");
+	set_text(manifest, "source_qemu", release_of(&end->source->profile));
+	set_text(manifest, "destination_qemu", release_of(end->destination ? &end->destination->profile : NULL));
 	set_text(manifest, "status", mr_writer_status(writer));
 	if (end->source->machine)
 		set_text(manifest, "machine", end->source->machine);
