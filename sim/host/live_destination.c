@@ -255,12 +255,13 @@ static int start_machine(struct mr_live_destination *destination, char *error, s
 
 	for (unsigned i = 0; i < 2; i++)
 		config->temporary[i] = destination->temporary[i] = malloc(largest);
-	destination->memory = (struct mr_guest_memory){
+	destination->memory = (struct mr_caught_memory){
 		.blocks = destination->setup.memories,
 		.count = destination->setup.scenario->block_count,
 		.target_page_size = destination->setup.scenario->guest.target_page_size,
 	};
-	config->memory = (struct mr_incoming_memory){&destination->memory, mr_guest_memory_page, mr_guest_memory_zero};
+	config->memory =
+		(struct mr_incoming_memory){&destination->memory, mr_caught_memory_page, mr_caught_memory_zero};
 	size = mr_incoming_size(config, reason);
 	destination->arena = size ? calloc(1, size) : NULL;
 	if (destination->temporary[0] && destination->temporary[1] && destination->arena)
@@ -360,7 +361,7 @@ void mr_live_destination_free(struct mr_live_destination *destination)
 	for (uint32_t i = 0; i < destination->channel_count; i++)
 		mr_connection_close(&destination->channels[i].connection);
 	mr_live_threads_clear(&destination->threads);
-	mr_guest_memory_release(&destination->memory);
+	mr_caught_memory_release(&destination->memory);
 	mr_live_guest_free(destination->guest);
 	if (destination->kick >= 0)
 		close(destination->kick);
@@ -399,7 +400,7 @@ static void end_threads(struct mr_live_destination *destination)
 	if (destination->acceptor_started)
 		pthread_join(destination->acceptor, NULL);
 	mr_live_threads_join(&destination->threads, MR_ACTOR_FAULT);
-	mr_guest_memory_release(&destination->memory);
+	mr_caught_memory_release(&destination->memory);
 	mr_live_threads_join_all(&destination->threads);
 	mr_live_guest_stop(destination->guest);
 }

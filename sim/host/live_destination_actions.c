@@ -17,7 +17,7 @@ static int told(struct mr_live_destination *destination, int error, const struct
 static int catch_faults(struct mr_live_destination *destination)
 {
 	struct mr_host_problem problem;
-	const int error = mr_guest_memory_catch(&destination->memory, &problem);
+	const int error = mr_caught_memory_catch(&destination->memory, &problem);
 
 	return told(destination, error, &problem);
 }
@@ -25,7 +25,7 @@ static int catch_faults(struct mr_live_destination *destination)
 static int begin_catching(struct mr_live_destination *destination, uint32_t block)
 {
 	struct mr_host_problem problem;
-	const int error = mr_guest_memory_register(&destination->memory, block, &problem);
+	const int error = mr_caught_memory_register(&destination->memory, block, &problem);
 
 	return told(destination, error, &problem);
 }
@@ -60,7 +60,7 @@ static int notify(struct mr_live_destination *destination, enum mr_notice notice
 
 static void release(struct mr_live_destination *destination)
 {
-	mr_guest_memory_release(&destination->memory);
+	mr_caught_memory_release(&destination->memory);
 	destination->has_fault = false;
 }
 
@@ -142,11 +142,11 @@ static int do_outside(struct mr_live_destination *destination, const struct mr_a
 {
 	switch (action->kind) {
 	case MR_ACTION_PLACE:
-		return mr_guest_memory_place(&destination->memory, &action->placed);
+		return mr_caught_memory_place(&destination->memory, &action->placed);
 	case MR_ACTION_DISCARD:
-		return mr_guest_memory_discard(&destination->memory, &action->range);
+		return mr_caught_memory_discard(&destination->memory, &action->range);
 	case MR_ACTION_PACKET:
-		return mr_guest_memory_unpack(&destination->memory, &destination->receivers, action);
+		return mr_caught_memory_unpack(&destination->memory, &destination->receivers, action);
 	case MR_ACTION_LOAD_DEVICE:
 		return load_device(destination, device, action->device.body);
 	default:
@@ -162,7 +162,7 @@ static int do_inside(struct mr_live_destination *destination, const struct mr_ac
 	case MR_ACTION_REGISTER:
 		return begin_catching(destination, action->range.block);
 	case MR_ACTION_UNREGISTER:
-		return mr_guest_memory_unregister(&destination->memory, action->range.block);
+		return mr_caught_memory_unregister(&destination->memory, action->range.block);
 	case MR_ACTION_RELEASE:
 		release(destination);
 		return 0;

@@ -4,7 +4,7 @@
 
 #include "sim/host/clock.h"
 #include "sim/host/connection.h"
-#include "sim/host/guest_memory.h"
+#include "sim/host/caught_memory.h"
 #include "sim/host/live_client.h"
 #include "sim/host/live_destination.h"
 #include "sim/host/live_threads.h"
@@ -42,7 +42,7 @@ struct mr_live_destination {
 	bool acceptor_started;
 
 	/* faults */
-	struct mr_guest_memory memory;
+	struct mr_caught_memory memory;
 	uint32_t placing; /* actors that place pages now, without the lock */
 	int kick;         /* eventfd: whoever waits for a fault is to look again */
 	bool has_fault;

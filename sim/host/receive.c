@@ -591,7 +591,7 @@ static void end(struct receive *receive)
 {
 	if (receive->readers && receive->guest_runs) {
 		mr_readers_ask_to_stop(receive->readers);
-		mr_guest_memory_release(&receive->memory);
+		mr_caught_memory_release(&receive->memory);
 		mr_readers_stop(receive->readers);
 	}
 	tell_end(receive);

@@ -11,7 +11,7 @@
 /* What the kernel does where it catches faults (PC-035). */
 static int place_simulated(struct receive *receive, const struct mr_action_placed *placed)
 {
-	uint8_t *at = mr_guest_memory_page(&receive->memory, placed->block, placed->offset);
+	uint8_t *at = mr_caught_memory_page(&receive->memory, placed->block, placed->offset);
 
 	if (mr_incoming_is_received(receive->incoming, placed->block, placed->offset))
 		return MR_GUEST_EEXIST;
@@ -26,14 +26,14 @@ static int place_simulated(struct receive *receive, const struct mr_action_place
 static int place(struct receive *receive, const struct mr_action_placed *placed)
 {
 	receive->result->pages_placed += placed->length / receive->config.target_page_size;
-	return receive->simulated ? place_simulated(receive, placed) : mr_guest_memory_place(&receive->memory, placed);
+	return receive->simulated ? place_simulated(receive, placed) : mr_caught_memory_place(&receive->memory, placed);
 }
 
 static int discard(struct receive *receive, const struct mr_action_range *range)
 {
 	if (range->when == MR_POSTCOPY_DISCARD)
 		receive->result->pages_discarded += range->length / receive->config.target_page_size;
-	return mr_guest_memory_discard(&receive->memory, range);
+	return mr_caught_memory_discard(&receive->memory, range);
 }
 
 static int unpack(struct receive *receive, const struct mr_action *action)
@@ -43,7 +43,7 @@ static int unpack(struct receive *receive, const struct mr_action *action)
 	receive->result->pages_precopy += packet->normal_pages + packet->zero_pages;
 	if (packet->normal_pages && receive->method == MR_METHOD_UNKNOWN)
 		receive->method = packet->flags & MR_MULTIFD_METHOD_MASK;
-	return mr_guest_memory_unpack(&receive->memory, &receive->receivers, action);
+	return mr_caught_memory_unpack(&receive->memory, &receive->receivers, action);
 }
 
 static int catch_or_register(struct receive *receive, const struct mr_action *action)
@@ -56,8 +56,8 @@ static int catch_or_register(struct receive *receive, const struct mr_action *ac
 		return 0;
 	}
 	error = action->kind == MR_ACTION_CATCH
-			? mr_guest_memory_catch(&receive->memory, &problem)
-			: mr_guest_memory_register(&receive->memory, action->range.block, &problem);
+			? mr_caught_memory_catch(&receive->memory, &problem)
+			: mr_caught_memory_register(&receive->memory, action->range.block, &problem);
 	if (error)
 		mr_receive_complain(receive, "%s", problem.text);
 	return error;
@@ -66,14 +66,14 @@ static int catch_or_register(struct receive *receive, const struct mr_action *ac
 static int unregister(struct receive *receive, uint32_t block)
 {
 	if (!receive->simulated)
-		return mr_guest_memory_unregister(&receive->memory, block);
+		return mr_caught_memory_unregister(&receive->memory, block);
 	receive->memory.number[block] = 0;
 	return 0;
 }
 
 static void release(struct receive *receive)
 {
-	mr_guest_memory_release(&receive->memory);
+	mr_caught_memory_release(&receive->memory);
 	receive->has_fault = false;
 }
 

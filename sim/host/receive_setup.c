@@ -368,7 +368,7 @@ static void make_incoming(struct receive *receive)
 	char reason[96] = "no memory for a destination";
 	size_t size;
 
-	config->memory = (struct mr_incoming_memory){&receive->memory, mr_guest_memory_page, mr_guest_memory_zero};
+	config->memory = (struct mr_incoming_memory){&receive->memory, mr_caught_memory_page, mr_caught_memory_zero};
 	size = make_temporary(receive) ? mr_incoming_size(config, reason) : 0;
 	receive->arena = size ? calloc(1, size) : NULL;
 	receive->incoming = receive->arena ? mr_incoming_init(receive->arena, size, config) : NULL;
@@ -428,7 +428,7 @@ void mr_receive_free_machine(struct receive *receive)
 {
 	if (receive->readers)
 		mr_readers_ask_to_stop(receive->readers);
-	mr_guest_memory_release(&receive->memory);
+	mr_caught_memory_release(&receive->memory);
 	if (receive->readers)
 		mr_readers_stop(receive->readers);
 	mr_readers_free(receive->readers);

@@ -3,7 +3,7 @@
 #define MR_HOST_RECEIVE_STATE_H
 
 #include "sim/host/clock.h"
-#include "sim/host/guest_memory.h"
+#include "sim/host/caught_memory.h"
 #include "sim/host/receive.h"
 #include "sim/record/writer.h"
 
@@ -94,7 +94,7 @@ struct receive {
 	/* memory and vCPUs */
 	bool simulated;
 	struct mr_host_memory *memories;
-	struct mr_guest_memory memory;
+	struct mr_caught_memory memory;
 	struct mr_receivers receivers;
 	struct mr_readers *readers;
 	bool guest_runs;

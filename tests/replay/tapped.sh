@@ -1,6 +1,6 @@
 #!/bin/bash
-# Recordings of migref tap, which have no traces: what both ends did when their connections broke is known by the bytes
-# alone. In each of them something that one end had sent never crossed the tap: pages, requests, a PONG.
+# Recordings of migrations that broke and recovered: those of migref tap have no traces, so that what both ends did is
+# known by the bytes alone. In each of them something that one end had sent never crossed the tap: pages, requests, a PONG.
 set -u
 export LC_ALL=C
 failed=0
@@ -30,5 +30,11 @@ expect preempt-return-cut 'ch0.ret +identical +128 bytes; cut: [0-9]+ more were 
 # the same of plain postcopy
 expect postcopy-return-cut 'ch0.ret +identical +111 bytes; cut: [0-9]+ more were sent' \
 	'source  ch1.fwd   recovery identical'
+
+# with traces, as migref record makes them: a request was cut inside its bytes, and was made before the pause
+expect recorded-return-cut 'return path  ch0.ret +identical +129 bytes; cut: 3 more were sent' 'actions  identical' \
+	'source  ch1.fwd   recovery identical'
+expect recorded-preempt-cut 'return path  ch0.ret +identical +113 bytes; cut: 3 more were sent' 'actions  identical' \
+	'source  ch3.fwd   preempt  identical'
 
 exit $failed

@@ -1,9 +1,9 @@
 /*
- * guest_memory.h: the memory of a destination's guest on a real host: what the machine asks of it in precopy and
+ * caught_memory.h: the memory of a destination's guest on a real host: what the machine asks of it in precopy and
  * postcopy, in the machine's own numbers of blocks and errors.
  */
-#ifndef MR_HOST_GUEST_MEMORY_H
-#define MR_HOST_GUEST_MEMORY_H
+#ifndef MR_HOST_CAUGHT_MEMORY_H
+#define MR_HOST_CAUGHT_MEMORY_H
 
 #include "ref/incoming.h"
 #include "sim/host/memory.h"
@@ -18,7 +18,7 @@ enum {
 };
 
 /* Zero it, and set what is not private. */
-struct mr_guest_memory {
+struct mr_caught_memory {
 	struct mr_host_memory *blocks; /* in the machine's order; the caller's */
 	uint32_t count;                /* at most MR_BLOCKS_MAX */
 	uint32_t target_page_size;     /* bytes */
@@ -31,12 +31,12 @@ struct mr_guest_memory {
 
 /* ---- Precopy ---- */
 
-/* Those of struct mr_incoming_memory; `memory` is a struct mr_guest_memory. */
-uint8_t *mr_guest_memory_page(void *memory, uint32_t block, uint64_t offset);
-void mr_guest_memory_zero(void *memory, uint32_t block, uint64_t offset);
+/* Those of struct mr_incoming_memory; `memory` is a struct mr_caught_memory. */
+uint8_t *mr_caught_memory_page(void *memory, uint32_t block, uint64_t offset);
+void mr_caught_memory_zero(void *memory, uint32_t block, uint64_t offset);
 /* MR_ACTION_PACKET: 0 or an errno. */
-int mr_guest_memory_unpack(struct mr_guest_memory *memory, struct mr_receivers *receivers,
-			   const struct mr_action *action);
+int mr_caught_memory_unpack(struct mr_caught_memory *memory, struct mr_receivers *receivers,
+			    const struct mr_action *action);
 
 /*
  * ---- Postcopy: each carries out the action of its name, and returns 0 or an errno. What the host refuses for a reason
@@ -44,12 +44,12 @@ int mr_guest_memory_unpack(struct mr_guest_memory *memory, struct mr_receivers *
  * are, no thread places. ----
  */
 
-int mr_guest_memory_catch(struct mr_guest_memory *memory, struct mr_host_problem *problem);
-int mr_guest_memory_register(struct mr_guest_memory *memory, uint32_t block, struct mr_host_problem *problem);
-int mr_guest_memory_unregister(struct mr_guest_memory *memory, uint32_t block);
+int mr_caught_memory_catch(struct mr_caught_memory *memory, struct mr_host_problem *problem);
+int mr_caught_memory_register(struct mr_caught_memory *memory, uint32_t block, struct mr_host_problem *problem);
+int mr_caught_memory_unregister(struct mr_caught_memory *memory, uint32_t block);
 /* Whoever waits for a page goes on. */
-void mr_guest_memory_release(struct mr_guest_memory *memory);
-int mr_guest_memory_place(struct mr_guest_memory *memory, const struct mr_action_placed *placed);
-int mr_guest_memory_discard(struct mr_guest_memory *memory, const struct mr_action_range *range);
+void mr_caught_memory_release(struct mr_caught_memory *memory);
+int mr_caught_memory_place(struct mr_caught_memory *memory, const struct mr_action_placed *placed);
+int mr_caught_memory_discard(struct mr_caught_memory *memory, const struct mr_action_range *range);
 
 #endif
