@@ -269,6 +269,21 @@ tsan_programs = $(patsubst tests/unit/%.c,$(OUT)/tests/%,$(wildcard tests/unit/t
 tsan-built: all $(tsan_programs)
 	@$(test_environment) SANITIZED=1 tests/run.sh $(tsan_programs:%=unit:clang-thread:%) shell:clang-thread:tests/cli/uffd.sh
 
+# ---- real QEMU
+
+.PHONY: interop
+
+# Every mode, both ways, under each accelerator of the host: what docs/interop.md shows.
+interop: all
+	@$(program) interop --markdown docs/interop.md
+
+.PHONY: record-campaign
+TIMES = 10
+
+# Real QEMU by every preset, each recording replayed.
+record-campaign: all
+	@$(test_environment) KEEP='$(abspath $(OUT)/recorded)' tools/record-campaign.sh $(TIMES)
+
 # ---- benchmarks
 
 $(OUT)/bench/%: $(OUT)/obj/tests/bench/%.o $(world) $(library)

@@ -72,4 +72,11 @@ if "$MIGREF" host >"$work/host"; then
 else
 	grep -A 1 '^  no   missing pages' "$work/host" | sed -n 2p
 fi
+
+title "A real QEMU on this host, and an end of ours: postcopy with a cut and a recovery, both ways (migref interop)"
+if command -v qemu-system-x86_64 >/dev/null; then
+	"$MIGREF" interop --accel tcg --mode postcopy-cut || unexpected=1
+else
+	echo "  qemu-system-x86_64 is not installed"
+fi
 exit $((unexpected != 0))

@@ -30,7 +30,11 @@ int command_sim(int argc, char **argv);
 int command_explore(int argc, char **argv);
 int command_guest(int argc, char **argv);
 int command_host(int argc, char **argv);
+int command_record(int argc, char **argv);
 int command_tap(int argc, char **argv);
+int command_send(int argc, char **argv);
+int command_receive(int argc, char **argv);
+int command_interop(int argc, char **argv);
 
 /* One line on standard error, with the program's name before it. */
 void error_line(const char *format, ...) __attribute__((format(printf, 1, 2)));

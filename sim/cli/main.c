@@ -20,7 +20,11 @@ static const struct command commands[] = {
 	{"explore", "visit every interleaving of a small world, and check what has to hold in each", command_explore},
 	{"guest", "write an image of a bootable test guest, or judge the memory of one", command_guest},
 	{"host", "tell what this host offers for postcopy on real memory", command_host},
+	{"record", "record a migration between two real QEMU, with the test guest", command_record},
 	{"tap", "record a migration that others run, standing between its ends", command_tap},
+	{"receive", "be the destination of a live migration from any QEMU", command_receive},
+	{"send", "be the source of a live migration into a real QEMU, with a recording's machine", command_send},
+	{"interop", "migrate between a real QEMU and an end of ours, in every mode", command_interop},
 	{"report", "write one HTML page about a recorded migration", command_report},
 };
 
