@@ -2,8 +2,6 @@
 #include "sim/host/clock.h"
 #include "sim/host/interop_state.h"
 
-#include "ref/migref.h"
-
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -127,10 +125,7 @@ bool mr_interop_has_time(struct mr_interop *interop, const char *what)
 
 bool mr_interop_loses_writes(const struct mr_interop *interop)
 {
-	struct mr_profile profile;
-
-	return strcmp(interop->options->accel, "tcg") == 0 &&
-	       mr_profile_init(&profile, interop->result->release) == 0 && !mr_profile_within(&profile, "9.0", "");
+	return mr_qemu_loses_writes(interop->result->release, interop->options->accel);
 }
 
 /* ---- Our end ---- */

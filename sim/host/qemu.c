@@ -1,5 +1,6 @@
 /* qemu.c: one QEMU process of ours: started with our guest, asked over its monitor, and ended in any case. */
 #include "sim/host/qemu.h"
+#include "ref/migref.h"
 #include "sim/host/clock.h"
 #include "sim/host/pool.h"
 
@@ -573,6 +574,14 @@ enum mr_qmp_status mr_qemu_execute(struct mr_qemu *qemu, const char *command, js
 struct mr_qmp *mr_qemu_qmp(struct mr_qemu *qemu)
 {
 	return qemu->qmp;
+}
+
+bool mr_qemu_loses_writes(const char *release, const char *accel)
+{
+	struct mr_profile profile;
+
+	return strcmp(accel, "tcg") == 0 && mr_profile_init(&profile, release) == 0 &&
+	       !mr_profile_within(&profile, "9.0", "");
 }
 
 const char *mr_qemu_release(const struct mr_qemu *qemu)

@@ -69,6 +69,9 @@ bool mr_qemu_is_running(struct mr_qemu *qemu);
 /* Why it ended, as one line without its name: signal or exit status, and what it said last. NULL while it runs. */
 const char *mr_qemu_death(struct mr_qemu *qemu);
 
+/* Whether this release ("7.2.22") loses writes of a running guest in precopy under this accelerator: TCG before 9.0. */
+bool mr_qemu_loses_writes(const char *release, const char *accel);
+
 /* "file", "anon", "hugetlb". */
 const char *mr_qemu_backend_name(enum mr_qemu_backend backend);
 /* Whether there is one of this name. */

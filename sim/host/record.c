@@ -280,10 +280,7 @@ static void operate(struct mr_recorder *record)
 
 bool mr_recorder_loses_writes(const struct mr_recorder *record)
 {
-	struct mr_profile profile;
-
-	return strcmp(record->plan->accel, "tcg") == 0 &&
-	       mr_profile_init(&profile, record->result->source_release) == 0 && mr_profile_within(&profile, "", "8.2");
+	return mr_qemu_loses_writes(record->result->source_release, record->plan->accel);
 }
 
 static bool warm_up(struct mr_recorder *record)
