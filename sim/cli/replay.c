@@ -303,6 +303,10 @@ static void print_end_text(const struct mr_destination *destination)
 
 static void print_destination_text(const struct mr_destination *destination)
 {
+	if (destination->exempt) {
+		printf("  actions  not compared: %s\n", destination->reason);
+		return;
+	}
 	if (!destination->ran) {
 		printf("  actions  DIFFERS    the destination cannot be run: %s\n", destination->reason);
 		return;

@@ -803,6 +803,8 @@ int mr_destination_run(struct mr_destination *destination, const struct mr_migra
 	if (readable)
 		mr_trace_close(&trace);
 	destination->actions_identical = readable && !destination->difference.found;
+	destination->exempt = !destination->ran && config.block_count == 0 && !destination->has_trace &&
+			      !destination->should_finish && !options->backing;
 	free(blocks);
 	return status;
 }
@@ -815,7 +817,7 @@ void mr_destination_clear(struct mr_destination *destination)
 
 bool mr_destination_holds(const struct mr_destination *destination)
 {
-	bool holds = destination->ran && destination->log_rule == MR_NO_RULE &&
+	bool holds = (destination->ran || destination->exempt) && destination->log_rule == MR_NO_RULE &&
 		     (destination->finished || !destination->should_finish) &&
 		     (!destination->blocktime.compared || destination->blocktime.identical) &&
 		     (!destination->backing.used || destination->backing.holds);

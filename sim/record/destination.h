@@ -36,6 +36,7 @@ struct mr_return_result {
 
 struct mr_destination {
 	bool ran;
+	bool exempt;           /* a migration that ended before there could be a machine: `reason` says why */
 	char reason[160];      /* why it did not run, or not to the end of its log */
 	enum mr_rule log_rule; /* the log does not fit the machine: why; MR_NO_RULE: it does */
 	bool from_log;         /* by a log that was given, none was derived */

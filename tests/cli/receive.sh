@@ -178,6 +178,14 @@ zstd -qdc "$stream" | head -c 100000 >"$work/half"
 start half
 perl "$work/source.pl" "$work/half.in" "$work/half"
 end half 1 'STR-026: expected'
+# before the blocks were listed there is no machine, and nothing that its replay could differ in
+head -c 60 "$work/half" >"$work/early"
+start early -o "$work/early-rec" --source-qemu 7.2
+perl "$work/source.pl" "$work/early.in" "$work/early"
+end early 1 'expected'
+"$MIGREF" replay "$work/early-rec" >"$work/out" 2>&1 || complain "early: replay: $(cat "$work/out")"
+grep -q '^  actions  not compared: the main channel lists no blocks' "$work/out" || complain "early: $(cat "$work/out")"
+
 start stall --idle 0.3
 perl "$work/source.pl" "$work/stall.in" "$work/half" -stall &
 processes+=($!)
