@@ -459,7 +459,8 @@ int command_interop(int argc, char **argv)
 	}
 	find_accels(&command, matrix);
 	if (run_all(&command, matrix)) {
-		show_sums(&command, matrix);
+		if (!matrix->unable)
+			show_sums(&command, matrix);
 		status = judge(matrix);
 		if (!matrix->unable && !write_markdown(&command, matrix))
 			status = STATUS_FAILED;

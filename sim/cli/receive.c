@@ -75,7 +75,8 @@ static const struct argp_option options[] = {
 	{"cut", KEY_CUT, "CHANNEL:DIRECTION:BYTE", 0,
 	 "break all connections, once, before this byte of one direction (fwd or ret) of a connection (from 0)", 4},
 	{"time-limit", KEY_TIME_LIMIT, "S", 0, "after so many seconds in all (3600)", 4},
-	{"idle", KEY_IDLE, "S", 0, "when nothing came for so many seconds, unless postcopy is paused (60)", 4},
+	{"idle", KEY_IDLE, "S", 0,
+	 "when nothing came for so many seconds behind the first connection, unless postcopy is paused (60)", 4},
 	{"json", 'j', NULL, 0, "a JSON object a line: the address, and the summary", 4},
 	{NULL, 0, NULL, 0, NULL, 0},
 };

@@ -575,10 +575,14 @@ static bool finish_recording(struct send_command *command, struct mr_writer *wri
 
 /* ---- The command ---- */
 
-static int judge(const struct mr_send_result *result)
+static int judge(const struct mr_send_result *result, bool cuts)
 {
-	if (result->end == MR_SEND_COMPLETED)
+	if (result->end == MR_SEND_COMPLETED && (!cuts || result->cut))
 		return STATUS_HOLDS;
+	if (result->end == MR_SEND_COMPLETED) {
+		error_line("--cut: the byte never came");
+		return STATUS_DIFFERS;
+	}
 	error_line("%s", result->reason);
 	return result->end == MR_SEND_UNREACHABLE || result->end == MR_SEND_HOST ? STATUS_FAILED : STATUS_DIFFERS;
 }
@@ -593,7 +597,7 @@ static int run(struct send_command *command, struct mr_writer *writer)
 	mr_progress_start(&command->progress, "setup", false);
 	mr_send_run(&command->send, &result);
 	mr_progress_end(&command->progress);
-	status = judge(&result);
+	status = judge(&result, command->send.cuts);
 	if (writer && result.channel_count)
 		written = finish_recording(command, writer, &result);
 	if (result.end != MR_SEND_UNREACHABLE)

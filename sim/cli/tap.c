@@ -43,7 +43,9 @@ static const struct argp_option options[] = {
 	{"redact", KEY_REDACT, NULL, 0, "record no contents of guest pages; see below", 0},
 	{"time-limit", KEY_TIME_LIMIT, "S", 0, "end after so many seconds in all (3600)", 0},
 	{"idle", KEY_IDLE, "S", 0,
-	 "end when no connection has been open for so many seconds, in which a recovery may come (10)", 0},
+	 "end when no connection has been open for so many seconds behind the first one, in which a recovery may come "
+	 "(10)",
+	 0},
 	{"json", 'j', NULL, 0, "a JSON object a line: the address, and the summary", 0},
 	{NULL, 0, NULL, 0, NULL, 0},
 };

@@ -6,11 +6,12 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 128, HOST_MAX = 256 };
+enum { BACKLOG = 128, HOST_MAX = 256, PORT_MAX = 65535 };
 
 const char *mr_address_path(const struct mr_address *address)
 {
@@ -62,8 +63,10 @@ static int parse_host(struct mr_address *address, const char *text, bool listens
 	char host[HOST_MAX];
 
 	if (!colon || length >= sizeof(host) || !digits[0] || strlen(digits) > 5 ||
-	    strspn(digits, "0123456789") != strlen(digits) || (!brackets && memchr(text, ':', length))) {
-		snprintf(error, error_size, "%.100s: expected tcp:HOST:PORT, a HOST with colons in brackets",
+	    strspn(digits, "0123456789") != strlen(digits) || strtoul(digits, NULL, 10) > PORT_MAX ||
+	    (!brackets && memchr(text, ':', length))) {
+		snprintf(error, error_size,
+			 "%.100s: expected tcp:HOST:PORT, a HOST with colons in brackets, a PORT of at most 65535",
 			 address->text);
 		return -1;
 	}
@@ -99,6 +102,19 @@ static void show(const struct mr_address *address, int listener, char shown[MR_A
 	snprintf(shown, MR_ADDRESS_TEXT, got.ss_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
+/* What a process that is gone left at its path. */
+static bool is_left_over(const struct mr_address *address)
+{
+	const int file = socket(address->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	const bool refused = file >= 0 && mr_address_path(address) &&
+			     connect(file, (const struct sockaddr *)&address->socket, address->length) < 0 &&
+			     errno == ECONNREFUSED;
+
+	if (file >= 0)
+		close(file);
+	return refused;
+}
+
 int mr_address_listen(const struct mr_address *address, char shown[MR_ADDRESS_TEXT], char *error, size_t error_size)
 {
 	const int one = 1;
@@ -108,7 +124,10 @@ int mr_address_listen(const struct mr_address *address, char shown[MR_ADDRESS_TE
 		setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	if (listener < 0 || bind(listener, (const struct sockaddr *)&address->socket, address->length) < 0 ||
 	    listen(listener, BACKLOG) < 0) {
-		snprintf(error, error_size, "%.200s: cannot listen: %s", address->text, strerror(errno));
+		const int reason = errno;
+
+		snprintf(error, error_size, "%.200s: cannot listen: %s%s", address->text, strerror(reason),
+			 reason == EADDRINUSE && is_left_over(address) ? "; nobody does there: remove it" : "");
 		if (listener >= 0)
 			close(listener);
 		return -1;

@@ -128,9 +128,13 @@ static bool save_block(struct receive *receive, uint32_t index, const char *path
 
 	if (file >= 0 && close(file) < 0)
 		written = false;
-	if (!written)
-		mr_receive_stop(receive, MR_RECEIVE_HOST, "%s: %s", path, strerror(errno));
-	return written;
+	if (written)
+		return true;
+	mr_receive_stop(receive, MR_RECEIVE_HOST, "%s: %s", path, strerror(errno));
+	/* part of a memory could be taken for all of it */
+	if (file >= 0)
+		unlink(path);
+	return false;
 }
 
 /* What a path could misread becomes _. */
@@ -187,6 +191,8 @@ void mr_receive_save(struct receive *receive)
 {
 	if (receive->writer && receive->incoming)
 		finish_recording(receive);
+	else if (receive->writer && receive->channel_count == 0 && receive->waiting_count == 0)
+		mr_writer_abandon(receive->writer);
 	if (!receive->options->ram || receive->result->end != MR_RECEIVE_COMPLETED || !receive->config.block_count)
 		return;
 	/* what fails now is the end */

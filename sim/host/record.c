@@ -13,6 +13,7 @@ enum {
 	LOOK_MS = 5,         /* between two looks at all */
 	GRACE_MS = 100,      /* from one end's death to the other's */
 	ASK_MS = 50,         /* between two questions for the status, which events tell, too */
+	LAST_SECONDS = 2,    /* for an answer once all is over */
 	SETTLE_SECONDS = 10, /* from the source's end to the destination's */
 	MS = 1000 * 1000,
 };
@@ -395,6 +396,11 @@ static void take_last_answers(struct mr_recorder *record)
 	char ignored[MR_RECORDER_LINE];
 	json_t *answer;
 
+	/* They may be silent for the very reason for which it ends. */
+	if (record->source)
+		mr_qmp_limit(mr_qemu_qmp(record->source), LAST_SECONDS);
+	if (record->destination)
+		mr_qmp_limit(mr_qemu_qmp(record->destination), LAST_SECONDS);
 	if (record->source &&
 	    mr_qemu_execute(record->source, "query-migrate", NULL, &answer, ignored, sizeof(ignored)) == MR_QMP_DONE) {
 		json_decref(record->source_migrate);

@@ -8,7 +8,7 @@
 enum {
 	ERROR_PIPE = 32,
 	TURNS_IDLE_MAX = 8,    /* times that nobody makes an action, until it is over */
-	STALLED_MAX = 1 << 20, /* actions that make nothing of the recording, until it is over */
+	STALLED_MAX = 1 << 14, /* actions that make nothing of the recording, until it is over */
 };
 
 /* A message of the return path that was taken and asks for pages: it may wait in the machine's queue. */

@@ -702,6 +702,14 @@ int mr_writer_finish(struct mr_writer *writer, const struct mr_writer_end *end, 
 	return -1;
 }
 
+void mr_writer_abandon(struct mr_writer *writer)
+{
+	close_streams(writer);
+	writer->failed = true;
+	unlinkat(writer->folder, "actions.jsonl.zst", 0);
+	rmdir(writer->directory);
+}
+
 void mr_writer_free(struct mr_writer *writer)
 {
 	if (!writer)

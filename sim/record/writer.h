@@ -77,6 +77,8 @@ struct mr_writer_end {
  * What `end` says of the other end, a part leaves alone.
  */
 int mr_writer_finish(struct mr_writer *writer, const struct mr_writer_end *end, char *error, size_t error_size);
+/* Nothing came that could be recorded: what was written goes, and the directory with it. For mr_writer_free(). */
+void mr_writer_abandon(struct mr_writer *writer);
 /* NULL is allowed. What was written stays. */
 void mr_writer_free(struct mr_writer *writer);
 

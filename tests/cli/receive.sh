@@ -73,6 +73,11 @@ expect 3 'nowhere: no such file' "$MIGREF" receive "${at[@]}" --devices "$work/n
 expect 3 'No such file' "$MIGREF" receive "${at[@]}" --scenario "$work/nowhere"
 expect 3 'no connection came' "$MIGREF" receive "${at[@]}" --time-limit 0.2
 [ -e "$work/in" ] && complain "the socket's path is left"
+expect 3 'no connection came' "$MIGREF" receive "${at[@]}" --time-limit 0.2 -o "$work/nobody"
+[ -e "$work/nobody" ] && complain "a directory is left where nothing came"
+expect 2 'a PORT of at most 65535' "$MIGREF" receive --listen tcp:localhost:99999
+perl -e 'use IO::Socket::UNIX; IO::Socket::UNIX->new(Local => $ARGV[0], Listen => 1) or die' "$work/gone"
+expect 3 'Address already in use; nobody does there: remove it' "$MIGREF" receive --listen "unix:$work/gone"
 
 # ---- Sources by the book: what real ones sent, once more
 

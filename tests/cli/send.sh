@@ -143,6 +143,12 @@ for method in none zlib zstd; do
 	told multifd-$method '[.channels[].role] == ["main", "multifd", "multifd", "multifd"]'
 done
 
+# A break that never comes is told.
+receive=()
+start_receive no-cut
+expect 1 '--cut: the byte never came' "${send[@]}" --connect "unix:$work/no-cut" --cut 0:fwd:99999999
+wait "$receiver" || complain "no-cut: the destination: $(cat "$work/no-cut.err")"
+
 # A break in both directions; the destination listens on at its address.
 receive=(--capabilities postcopy-ram)
 for cut in 0:fwd:500000 0:ret:40; do

@@ -37,4 +37,11 @@ expect recorded-return-cut 'return path  ch0.ret +identical +129 bytes; cut: 3 m
 expect recorded-preempt-cut 'return path  ch0.ret +identical +113 bytes; cut: 3 more were sent' 'actions  identical' \
 	'source  ch3.fwd   preempt  identical'
 
+# a stream that was cut behind its recording: what its source would have gone on with is not sought without end
+cp -r vectors/recordings/9.2-postcopy "$work/cut"
+[ -f "$work/cut/ch0.fwd.zst" ] && zstd -dq --rm "$work/cut/ch0.fwd.zst"
+truncate -s $(($(stat -c %s "$work/cut/ch0.fwd") * 4 / 10)) "$work/cut/ch0.fwd"
+timeout 15 "$MIGREF" replay "$work/cut" >"$work/out" 2>&1
+[ $? -lt 124 ] || { echo "a cut stream: its replay does not end" && failed=1; }
+
 exit $failed
