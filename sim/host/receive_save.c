@@ -124,6 +124,9 @@ static bool write_block(struct receive *receive, uint32_t index, int file, uint8
 static bool save_block(struct receive *receive, uint32_t index, const char *path, uint8_t *piece)
 {
 	const int file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	struct stat about;
+	/* a device or a pipe is somebody's */
+	const bool is_ours = file >= 0 && fstat(file, &about) == 0 && S_ISREG(about.st_mode);
 	bool written = file >= 0 && write_block(receive, index, file, piece);
 
 	if (file >= 0 && close(file) < 0)
@@ -132,7 +135,7 @@ static bool save_block(struct receive *receive, uint32_t index, const char *path
 		return true;
 	mr_receive_stop(receive, MR_RECEIVE_HOST, "%s: %s", path, strerror(errno));
 	/* part of a memory could be taken for all of it */
-	if (file >= 0)
+	if (is_ours)
 		unlink(path);
 	return false;
 }
