@@ -133,11 +133,14 @@ static void take_status(struct mr_recorder *record, const char *status)
 	if (!status || is(record, status))
 		return;
 	snprintf(record->status, sizeof(record->status), "%s", status);
-	if (is(record, "postcopy-active"))
+	if (is(record, "postcopy-active")) {
 		begin_postcopy(record);
-	else if (is(record, "pre-switchover"))
+	} else if (is(record, "pre-switchover") && !record->continued) {
+		/* its event may come behind an answer that has told of it already */
+		record->continued = true;
 		mr_recorder_command(record, record->source, "migrate-continue",
 				    json_pack("{s:s}", "state", "pre-switchover"), NULL);
+	}
 }
 
 static void take_events(struct mr_recorder *record)

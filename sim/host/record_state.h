@@ -42,6 +42,7 @@ struct mr_recorder {
 	char status[MR_RECORDER_STATUS];
 	bool stopped;       /* the source's guest */
 	bool stopped_first; /* ... was it before the migration */
+	bool continued;     /* from pre-switchover */
 	bool switched, was_postcopy, cut_armed, recovering;
 	uint64_t paused_at; /* both ends were seen paused; 0: not */
 	uint64_t asked_at;  /* the status was last asked for */
