@@ -1,5 +1,6 @@
 /* receive.c: `migref receive`: the destination of a live migration, from any source. */
 #include "sim/cli/cli.h"
+#include "sim/cli/live_options.h"
 #include "sim/host/probe.h"
 #include "sim/host/receive.h"
 #include "sim/record/description.h"
@@ -83,17 +84,6 @@ static const struct argp_option options[] = {
 
 /* ---- Options ---- */
 
-static double parse_seconds(const char *name, const char *text, const struct argp_state *state)
-{
-	char *end;
-	const double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds > 0) || seconds > SECONDS_MAX)
-		argp_error(state, "%s: expected seconds, more than 0 and at most %d, found %s", name, SECONDS_MAX,
-			   text);
-	return seconds;
-}
-
 static uint64_t parse_count(const char *name, const char *text, uint64_t most, const struct argp_state *state)
 {
 	uint64_t number;
@@ -118,34 +108,6 @@ static uint64_t parse_size(const char *name, const char *text, const struct argp
 	return number;
 }
 
-static void parse_cut(struct mr_receive_options *receive, const char *argument, const struct argp_state *state)
-{
-	uint64_t channel;
-	const char *way = read_number(argument, &channel), *end = NULL;
-
-	receive->cut_backward = way && strncmp(way, ":ret:", 5) == 0;
-	if (way && (receive->cut_backward || strncmp(way, ":fwd:", 5) == 0))
-		end = read_number(way + 5, &receive->cut_byte);
-	if (!end || *end || channel >= MR_RECORDING_CHANNELS_MAX || receive->cut_byte >= INT64_MAX)
-		argp_error(state, "--cut: expected CHANNEL:DIRECTION:BYTE, such as 0:fwd:1000000, found %s", argument);
-	receive->cuts = true;
-	receive->cut_channel = (uint32_t)channel;
-}
-
-static uint32_t parse_capabilities(const char *list, const struct argp_state *state)
-{
-	char *copy = strdup(list), *rest = copy, *name;
-	uint32_t capabilities = 0;
-
-	while (copy && (name = strsep(&rest, ",")) != NULL) {
-		if (*name && !mr_capability_is_known(name))
-			argp_error(state, "--capabilities: QEMU has no capability %s", name);
-		capabilities |= mr_capability_by_name(name);
-	}
-	free(copy);
-	return capabilities;
-}
-
 static uint32_t parse_method(const char *text, const struct argp_state *state)
 {
 	const struct mr_multifd_method *method = mr_multifd_method_by_name(text);
@@ -155,37 +117,12 @@ static uint32_t parse_method(const char *text, const struct argp_state *state)
 	return method ? method->flag : MR_METHOD_UNKNOWN;
 }
 
-static const char *parse_release(const char *name, const char *text, const struct argp_state *state)
-{
-	struct mr_profile profile;
-
-	if (mr_profile_init(&profile, text) < 0)
-		argp_error(state, "%s: expected a QEMU release from 2.5 to 11.1, found %s", name, text);
-	return text;
-}
-
 static void parse_memory(struct receive_command *command, const char *text, const struct argp_state *state)
 {
 	command->memory = text;
 	command->receive.simulated = strcmp(text, "simulated") == 0;
 	if (!command->receive.simulated && !mr_host_backing_by_name(text, &command->receive.ordinary))
 		argp_error(state, "--memory: expected uffd, uffd-shared or simulated, found %s", text);
-}
-
-static void check_options(struct receive_command *command, const struct argp_state *state)
-{
-	char error[512];
-	int status;
-
-	if (!command->listen) {
-		argp_error(state, "expected --listen ADDRESS");
-		return;
-	}
-	status = mr_address_parse(&command->receive.listen, command->listen, true, error, sizeof(error));
-	if (status == -1)
-		argp_error(state, "--listen: %s", error);
-	else if (status < 0)
-		argp_failure(state, STATUS_FAILED, 0, "--listen: %s", error);
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -204,7 +141,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		receive->ram = argument;
 		return 0;
 	case KEY_CAPABILITIES:
-		receive->capabilities = parse_capabilities(argument, state);
+		receive->capabilities = live_capabilities(argument, state);
 		return 0;
 	case KEY_MULTIFD_CHANNELS:
 		receive->multifd_channels =
@@ -214,10 +151,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		receive->multifd_method = parse_method(argument, state);
 		return 0;
 	case KEY_SOURCE:
-		receive->source_qemu = parse_release("--source-qemu", argument, state);
+		receive->source_qemu = live_release("--source-qemu", argument, state);
 		return 0;
 	case KEY_AS:
-		receive->as = parse_release("--as", argument, state);
+		receive->as = live_release("--as", argument, state);
 		return 0;
 	case KEY_STRICT:
 		receive->strict = true;
@@ -241,13 +178,14 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		receive->touches = parse_count("--touches", argument, INT64_MAX, state);
 		return 0;
 	case KEY_CUT:
-		parse_cut(receive, argument, state);
+		live_cut(argument, &receive->cut_channel, &receive->cut_backward, &receive->cut_byte, state);
+		receive->cuts = true;
 		return 0;
 	case KEY_TIME_LIMIT:
-		receive->time_limit = parse_seconds("--time-limit", argument, state);
+		receive->time_limit = live_seconds("--time-limit", argument, SECONDS_MAX, state);
 		return 0;
 	case KEY_IDLE:
-		receive->idle = parse_seconds("--idle", argument, state);
+		receive->idle = live_seconds("--idle", argument, SECONDS_MAX, state);
 		return 0;
 	case 'j':
 		command->json = true;
@@ -256,7 +194,7 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		argp_error(state, "expected no argument, found %s", argument);
 		return 0;
 	case ARGP_KEY_END:
-		check_options(command, state);
+		live_address(&command->receive.listen, "--listen", command->listen, true, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -1,5 +1,6 @@
 /* record.c: `migref record`: records a migration between two real QEMU with the test guest, by a preset. */
 #include "sim/cli/cli.h"
+#include "sim/cli/live_options.h"
 #include "sim/host/record.h"
 #include "sim/record/progress.h"
 
@@ -132,17 +133,6 @@ static int64_t parse_ms(const char *name, const char *text, const struct argp_st
 					  : (int64_t)parse_whole(name, text, 0, MR_RECORDER_MS_MAX, state);
 }
 
-static double parse_seconds(const char *text, const struct argp_state *state)
-{
-	char *end;
-	const double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds > 0) || seconds > SECONDS_MAX)
-		argp_error(state, "--time-limit: expected seconds, more than 0 and at most %d, found %s", SECONDS_MAX,
-			   text);
-	return seconds;
-}
-
 static void parse_words(struct record_command *command, unsigned end, char *text, const struct argp_state *state)
 {
 	for (char *rest = text, *word; (word = strsep(&rest, " ")) != NULL;) {
@@ -247,7 +237,7 @@ static void set_operator(struct mr_recorder_plan *plan, const struct setting *se
 			argp_error(state, "--destination-paused: expected yes or no, found %s", argument);
 		break;
 	default:
-		plan->time_limit = parse_seconds(argument, state);
+		plan->time_limit = live_seconds("--time-limit", argument, SECONDS_MAX, state);
 	}
 }
 

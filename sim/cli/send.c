@@ -1,6 +1,7 @@
 /* send.c: `migref send`: the source of a live migration of a recording's machine into a real QEMU. */
 #include "ref/capabilities.h"
 #include "sim/cli/cli.h"
+#include "sim/cli/live_options.h"
 #include "sim/host/send.h"
 #include "sim/record/progress.h"
 #include "sim/record/writer.h"
@@ -109,43 +110,6 @@ static uint64_t parse_milliseconds(const char *name, const char *text, const str
 	return parse_number(name, text, 0, (uint64_t)SECONDS_MAX * 1000, state) * MILLISECOND;
 }
 
-static double parse_seconds(const char *name, const char *text, const struct argp_state *state)
-{
-	char *end;
-	const double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds > 0) || seconds > SECONDS_MAX)
-		argp_error(state, "%s: expected seconds, more than 0 and at most %d, found %s", name, SECONDS_MAX,
-			   text);
-	return seconds;
-}
-
-static void parse_cut(struct mr_send_options *send, const char *argument, const struct argp_state *state)
-{
-	uint64_t channel;
-	const char *way = read_number(argument, &channel), *end = NULL;
-
-	send->cut_backward = way && strncmp(way, ":ret:", 5) == 0;
-	if (way && (send->cut_backward || strncmp(way, ":fwd:", 5) == 0))
-		end = read_number(way + 5, &send->cut_byte);
-	if (!end || *end || channel >= MR_RECORDING_CHANNELS_MAX || send->cut_byte >= INT64_MAX)
-		argp_error(state, "--cut: expected CHANNEL:DIRECTION:BYTE, such as 0:fwd:1000000, found %s", argument);
-	send->cuts = true;
-	send->cut_channel = (uint32_t)channel;
-}
-
-static void parse_address(struct mr_address *address, const char *name, const char *text,
-			  const struct argp_state *state)
-{
-	char error[512];
-	const int status = mr_address_parse(address, text, false, error, sizeof(error));
-
-	if (status == -1)
-		argp_error(state, "%s: %s", name, error);
-	else if (status < 0)
-		argp_failure(state, STATUS_FAILED, 0, "%s: %s", name, error);
-}
-
 /* Those that say how RAM is sent, or that are the destination's or the user's own affair. */
 static bool is_played(const char *name)
 {
@@ -233,9 +197,9 @@ static void check_options(struct send_command *command, const struct argp_state 
 {
 	if (!command->connect_text || !command->devices)
 		argp_error(state, "expected --connect ADDRESS and --devices RECORDING");
-	parse_address(&command->connect, "--connect", command->connect_text, state);
+	live_address(&command->connect, "--connect", command->connect_text, false, state);
 	if (command->recover_text)
-		parse_address(&command->recover, "--recover", command->recover_text, state);
+		live_address(&command->recover, "--recover", command->recover_text, false, state);
 	if ((command->send.switch_after != UINT64_MAX || command->send.switch_passes != UINT64_MAX) &&
 	    !(command->config.capabilities & MR_CAPABILITY_POSTCOPY_RAM))
 		argp_error(state, "a switch to postcopy needs --capabilities postcopy-ram");
@@ -269,26 +233,18 @@ static error_t parse_course(int key, char *argument, struct argp_state *state)
 		send->recover_after = parse_milliseconds("--recover-after", argument, state);
 		return 0;
 	case KEY_CUT:
-		parse_cut(send, argument, state);
+		live_cut(argument, &send->cut_channel, &send->cut_backward, &send->cut_byte, state);
+		send->cuts = true;
 		return 0;
 	case KEY_TIME_LIMIT:
-		send->time_limit = parse_seconds("--time-limit", argument, state);
+		send->time_limit = live_seconds("--time-limit", argument, SECONDS_MAX, state);
 		return 0;
 	case KEY_IDLE:
-		send->idle = parse_seconds("--idle", argument, state);
+		send->idle = live_seconds("--idle", argument, SECONDS_MAX, state);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
-}
-
-static const char *parse_release(const char *name, const char *text, const struct argp_state *state)
-{
-	struct mr_profile profile;
-
-	if (mr_profile_init(&profile, text) < 0)
-		argp_error(state, "%s: expected a QEMU release from 2.5 to 11.1, found %s", name, text);
-	return text;
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -306,10 +262,10 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		command->ram = argument;
 		return 0;
 	case KEY_AS:
-		command->release = parse_release("--as", argument, state);
+		command->release = live_release("--as", argument, state);
 		return 0;
 	case KEY_DESTINATION:
-		command->destination = parse_release("--destination-qemu", argument, state);
+		command->destination = live_release("--destination-qemu", argument, state);
 		return 0;
 	case 'o':
 		command->output = argument;

@@ -1,5 +1,6 @@
 /* tap.c: `migref tap`: records a migration that others run, by standing between its ends. */
 #include "sim/cli/cli.h"
+#include "sim/cli/live_options.h"
 #include "sim/host/tap.h"
 
 #include <inttypes.h>
@@ -52,73 +53,12 @@ static const struct argp_option options[] = {
 
 /* ---- Options ---- */
 
-static double parse_seconds(const char *name, const char *text, const struct argp_state *state)
-{
-	char *end;
-	const double seconds = strtod(text, &end);
-
-	if (end == text || *end || !(seconds > 0) || seconds > SECONDS_MAX)
-		argp_error(state, "%s: expected seconds, more than 0 and at most %d, found %s", name, SECONDS_MAX,
-			   text);
-	return seconds;
-}
-
-static void parse_cut(struct mr_tap_options *tap, const char *argument, const struct argp_state *state)
-{
-	uint64_t channel;
-	const char *way = read_number(argument, &channel), *end = NULL;
-
-	tap->cut_backward = way && strncmp(way, ":ret:", 5) == 0;
-	if (way && (tap->cut_backward || strncmp(way, ":fwd:", 5) == 0))
-		end = read_number(way + 5, &tap->cut_byte);
-	if (!end || *end || channel >= MR_RECORDING_CHANNELS_MAX || tap->cut_byte >= INT64_MAX)
-		argp_error(state, "--cut: expected CHANNEL:DIRECTION:BYTE, such as 0:fwd:1000000, found %s", argument);
-	tap->cuts = true;
-	tap->cut_channel = (uint32_t)channel;
-}
-
-static void check_capabilities(const char *list, const struct argp_state *state)
-{
-	char *copy = strdup(list), *rest = copy, *name;
-
-	while (copy && (name = strsep(&rest, ",")) != NULL)
-		if (*name && !mr_capability_is_known(name))
-			argp_error(state, "--capabilities: QEMU has no capability %s", name);
-	free(copy);
-}
-
-static const char *parse_release(const char *name, const char *text, const struct argp_state *state)
-{
-	struct mr_profile profile;
-
-	if (mr_profile_init(&profile, text) < 0)
-		argp_error(state, "%s: expected a QEMU release from 2.5 to 11.1, found %s", name, text);
-	return text;
-}
-
-static void parse_address(struct mr_address *address, const char *name, const char *text,
-			  const struct argp_state *state)
-{
-	char error[512];
-	int status;
-
-	if (!text) {
-		argp_error(state, "expected %s ADDRESS", name);
-		return;
-	}
-	status = mr_address_parse(address, text, strcmp(name, "--listen") == 0, error, sizeof(error));
-	if (status == -1)
-		argp_error(state, "%s: %s", name, error);
-	else if (status < 0)
-		argp_failure(state, STATUS_FAILED, 0, "%s: %s", name, error);
-}
-
 static void check_options(struct tap_command *command, const struct argp_state *state)
 {
 	if (!command->recording.directory)
 		argp_error(state, "expected -o DIR");
-	parse_address(&command->tap.listen, "--listen", command->listen, state);
-	parse_address(&command->tap.connect, "--connect", command->connect, state);
+	live_address(&command->tap.listen, "--listen", command->listen, true, state);
+	live_address(&command->tap.connect, "--connect", command->connect, false, state);
 }
 
 static error_t parse_option(int key, char *argument, struct argp_state *state)
@@ -136,26 +76,28 @@ static error_t parse_option(int key, char *argument, struct argp_state *state)
 		command->recording.directory = argument;
 		return 0;
 	case KEY_CAPABILITIES:
-		check_capabilities(argument, state);
+		live_capabilities(argument, state);
 		command->recording.capabilities = argument;
 		return 0;
 	case KEY_SOURCE:
-		command->recording.source_qemu = parse_release("--source-qemu", argument, state);
+		command->recording.source_qemu = live_release("--source-qemu", argument, state);
 		return 0;
 	case KEY_DESTINATION:
-		command->recording.destination_qemu = parse_release("--destination-qemu", argument, state);
+		command->recording.destination_qemu = live_release("--destination-qemu", argument, state);
 		return 0;
 	case KEY_CUT:
-		parse_cut(&command->tap, argument, state);
+		live_cut(argument, &command->tap.cut_channel, &command->tap.cut_backward, &command->tap.cut_byte,
+			 state);
+		command->tap.cuts = true;
 		return 0;
 	case KEY_REDACT:
 		command->recording.redact = true;
 		return 0;
 	case KEY_TIME_LIMIT:
-		command->tap.time_limit = parse_seconds("--time-limit", argument, state);
+		command->tap.time_limit = live_seconds("--time-limit", argument, SECONDS_MAX, state);
 		return 0;
 	case KEY_IDLE:
-		command->tap.idle = parse_seconds("--idle", argument, state);
+		command->tap.idle = live_seconds("--idle", argument, SECONDS_MAX, state);
 		return 0;
 	case 'j':
 		command->json = true;

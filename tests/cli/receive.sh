@@ -3,45 +3,8 @@
 # real QEMU migrates into it, in precopy and postcopy. Bad surroundings and sources are one clear line each.
 set -u
 export LC_ALL=C
-failed=0
-work=$(mktemp -d)
+. tests/cli/live.bash
 recordings=vectors/recordings
-processes=()
-
-finish() {
-	for process in "${processes[@]}"; do
-		kill -9 "$process" 2>/dev/null
-	done
-	wait 2>/dev/null
-	umount "$work/disk" 2>/dev/null
-	rm -rf "$work"
-}
-trap finish EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-# STATUS PATTERN COMMAND...: ends so, and says so on standard error.
-expect() {
-	local status=$1 pattern=$2
-	shift 2
-	timeout 20 "$@" >"$work/out" 2>"$work/err"
-	local got=$?
-	[ $got -eq "$status" ] || complain "$*: expected status $status, found $got: $(cat "$work/err")"
-	grep -qE -- "$pattern" "$work/err" || complain "$*: expected $pattern, found: $(cat "$work/err")"
-}
-
-# PATTERN FILE: within ten seconds, a line of the file is so.
-await() {
-	for _ in $(seq 500); do
-		grep -aqE -- "$1" "$2" 2>/dev/null && return 0
-		sleep 0.02
-	done
-	complain "expected $1 in $2, found: $(tail -n 5 "$2")"
-	return 1
-}
 
 at=(--listen "unix:$work/in")
 

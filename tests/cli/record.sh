@@ -3,34 +3,10 @@
 # settings are one clear line each; whatever dies on the way, nothing is left running and the recording can be read.
 set -u
 export LC_ALL=C
-failed=0
-work=$(mktemp -d)
+. tests/cli/live.bash
 mkdir "$work/tmp"
 export TMPDIR=$work/tmp
-recorder=
-
-finish() {
-	[ -z "$recorder" ] || kill -9 "$recorder" 2>/dev/null
-	wait 2>/dev/null
-	umount "$work/disk" 2>/dev/null
-	rm -rf "$work"
-}
-trap finish EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-# STATUS PATTERN COMMAND...: ends so, and says so on standard error.
-expect() {
-	local status=$1 pattern=$2
-	shift 2
-	timeout 60 "$@" >"$work/out" 2>"$work/err"
-	local got=$?
-	[ $got -eq "$status" ] || complain "$*: expected status $status, found $got: $(cat "$work/err")"
-	grep -qE -- "$pattern" "$work/err" || complain "$*: expected $pattern, found: $(cat "$work/err")"
-}
+patience=60
 
 # WHAT: nothing of it is left: no QEMU that has a file of ours, no file but the recordings'.
 expect_nothing_left() {
@@ -159,6 +135,7 @@ disturb() {
 	local children
 	"${record[@]}" -o "$work/$3" --preset precopy --bandwidth 500000 >"$work/out" 2>"$work/err" &
 	recorder=$!
+	processes=("$recorder")
 	for _ in $(seq 500); do
 		[ -e "$work/$3/ch0.fwd.zst" ] && break
 		sleep 0.02
@@ -172,7 +149,7 @@ disturb() {
 	esac
 	wait "$recorder" 2>/dev/null
 	status=$?
-	recorder=
+	processes=()
 }
 
 disturb destination KILL no-destination

@@ -3,44 +3,7 @@
 # runs on. What is recorded of it replays; bad input and bad surroundings are one clear line each.
 set -u
 export LC_ALL=C
-failed=0
-work=$(mktemp -d)
-processes=()
-
-finish() {
-	for process in "${processes[@]}"; do
-		kill -9 "$process" 2>/dev/null
-	done
-	wait 2>/dev/null
-	umount "$work/disk" 2>/dev/null
-	rm -rf "$work" ${memory:+"$memory"}
-}
-trap finish EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-# STATUS PATTERN COMMAND...: ends so, and says so on standard error.
-expect() {
-	local status=$1 pattern=$2
-	shift 2
-	timeout 20 "$@" >"$work/out" 2>"$work/err"
-	local got=$?
-	[ $got -eq "$status" ] || complain "$*: expected status $status, found $got: $(cat "$work/err")"
-	grep -qE -- "$pattern" "$work/err" || complain "$*: expected $pattern, found: $(cat "$work/err")"
-}
-
-# PATTERN FILE: within ten seconds, a line of the file is so.
-await() {
-	for _ in $(seq 500); do
-		grep -aqE -- "$1" "$2" 2>/dev/null && return 0
-		sleep 0.02
-	done
-	complain "expected $1 in $2, found: $(tail -n 5 "$2")"
-	return 1
-}
+. tests/cli/live.bash
 
 machine=vectors/recordings/7.2-precopy-xbzrle-small
 there=(--connect "unix:$work/there")
@@ -227,6 +190,7 @@ fi
 
 # Faults of a file are only caught where that lies in memory.
 memory=$(mktemp -d -p /dev/shm)
+leftovers+=("$memory")
 "$MIGREF" guest -o "$work/guest.img" --pages 512 --vcpu all:random
 
 # NAME ARGUMENTS...: a guest with its memory in the file $memory/NAME.mem, its monitor at NAME.in.

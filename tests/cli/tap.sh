@@ -3,44 +3,7 @@
 # hold none of the guest's pages. Bad surroundings and ends that go away are one clear line each, and nothing hangs.
 set -u
 export LC_ALL=C
-failed=0
-work=$(mktemp -d)
-processes=()
-
-finish() {
-	for process in "${processes[@]}"; do
-		kill -9 "$process" 2>/dev/null
-	done
-	wait 2>/dev/null
-	umount "$work/disk" 2>/dev/null
-	rm -rf "$work"
-}
-trap finish EXIT
-
-complain() {
-	echo "$1"
-	failed=1
-}
-
-# STATUS PATTERN COMMAND...: ends so, and says so on standard error.
-expect() {
-	local status=$1 pattern=$2
-	shift 2
-	timeout 20 "$@" >"$work/out" 2>"$work/err"
-	local got=$?
-	[ $got -eq "$status" ] || complain "$*: expected status $status, found $got: $(cat "$work/err")"
-	grep -qE -- "$pattern" "$work/err" || complain "$*: expected $pattern, found: $(cat "$work/err")"
-}
-
-# PATTERN FILE: within ten seconds, a line of the file is so.
-await() {
-	for _ in $(seq 500); do
-		grep -aqE -- "$1" "$2" 2>/dev/null && return 0
-		sleep 0.02
-	done
-	complain "expected $1 in $2, found: $(tail -n 5 "$2")"
-	return 1
-}
+. tests/cli/live.bash
 
 tap=("$MIGREF" tap --time-limit 30 --idle 0.2)
 
