@@ -6,13 +6,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -394,7 +392,7 @@ static nfds_t watch_files(const struct receive *receive, struct pollfd files[FIL
 	const struct mr_userfault *userfault = receive->has_fault ? NULL : receive->memory.userfault;
 	nfds_t count = FIXED_FILES;
 
-	files[0] = (struct pollfd){receive->signals, POLLIN, 0};
+	files[0] = (struct pollfd){receive->signals.descriptor, POLLIN, 0};
 	files[1] = (struct pollfd){room ? receive->listener : -1, POLLIN, 0};
 	files[2] = (struct pollfd){userfault ? mr_userfault_descriptor(userfault) : -1, POLLIN, 0};
 	for (uint32_t i = 0; i < receive->waiting_count + receive->channel_count; i++) {
@@ -642,8 +640,6 @@ static bool begin_listening(struct receive *receive, char shown[MR_ADDRESS_TEXT]
 
 static void clear(struct receive *receive)
 {
-	struct signalfd_siginfo signal;
-
 	mr_receive_free_machine(receive);
 	for (uint32_t i = 0; i < receive->channel_count; i++)
 		mr_receive_connection_free(receive->channels[i]);
@@ -655,11 +651,7 @@ static void clear(struct receive *receive)
 		if (mr_address_path(&receive->options->listen))
 			unlink(mr_address_path(&receive->options->listen));
 	}
-	/* what has come is taken, lest it ends the process as soon as it is let in */
-	while (receive->signals >= 0 && read(receive->signals, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
-		;
-	if (receive->signals >= 0)
-		close(receive->signals);
+	mr_signals_release(&receive->signals);
 	free(receive);
 }
 
@@ -679,7 +671,7 @@ static struct receive *new_receive(const struct mr_receive_options *options, str
 	receive->result = result;
 	receive->simulated = options->simulated;
 	receive->method = MR_METHOD_UNKNOWN;
-	receive->listener = receive->signals = -1;
+	receive->listener = -1;
 	receive->started = mr_clock();
 	receive->census.capabilities = options->capabilities;
 	receive->census.capabilities_known = true;
@@ -708,18 +700,12 @@ void mr_receive_run_with(const struct mr_receive_options *options, const int *so
 			 struct mr_receive_result *result)
 {
 	struct receive *receive = new_receive(options, result);
-	sigset_t blocked, before;
 
 	if (!receive)
 		return;
-	sigemptyset(&blocked);
-	sigaddset(&blocked, SIGINT);
-	sigaddset(&blocked, SIGTERM);
-	sigprocmask(SIG_BLOCK, &blocked, &before);
-	receive->signals = signalfd(-1, &blocked, SFD_NONBLOCK | SFD_CLOEXEC);
+	mr_signals_catch(&receive->signals);
 	run(receive, sockets, count);
 	clear(receive);
-	sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
 void mr_receive_run(const struct mr_receive_options *options, struct mr_receive_result *result)

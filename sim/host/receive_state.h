@@ -5,6 +5,7 @@
 #include "sim/host/clock.h"
 #include "sim/host/caught_memory.h"
 #include "sim/host/receive.h"
+#include "sim/host/signals.h"
 #include "sim/record/writer.h"
 
 enum {
@@ -60,7 +61,8 @@ struct receive {
 	struct mr_receive_result *result;
 	const struct mr_watch *watch; /* NULL: nobody looks on */
 	struct mr_writer *writer;
-	int listener, signals;
+	int listener;
+	struct mr_signals signals;
 	uint64_t started, first_at, heard_at; /* mr_clock(): of the first connection, of the last bytes */
 	uint64_t drawn_at;
 	bool over;

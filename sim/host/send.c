@@ -3,12 +3,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 enum {
@@ -314,17 +312,6 @@ static void run_loop(struct mr_send *send)
 
 /* ---- The whole ---- */
 
-static int catch_signals(sigset_t *before)
-{
-	sigset_t caught;
-
-	sigemptyset(&caught);
-	sigaddset(&caught, SIGINT);
-	sigaddset(&caught, SIGTERM);
-	pthread_sigmask(SIG_BLOCK, &caught, before);
-	return signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
-}
-
 static bool make_guest(struct mr_send *send)
 {
 	const struct mr_pretend_config config = {
@@ -395,7 +382,6 @@ static void take_figures(struct mr_send *send)
 void mr_send_run(const struct mr_send_options *options, struct mr_send_result *result)
 {
 	struct mr_send *send = calloc(1, sizeof(*send));
-	sigset_t before;
 
 	*result = (struct mr_send_result){.end = MR_SEND_HOST};
 	if (!send) {
@@ -406,7 +392,7 @@ void mr_send_run(const struct mr_send_options *options, struct mr_send_result *r
 	send->result = result;
 	send->spare = -1;
 	send->cut_wanted = options->cuts;
-	send->signals = catch_signals(&before);
+	mr_signals_catch(&send->signals);
 	if (make_machine(send) && reach(send)) {
 		send->started = send->progress_at = mr_clock();
 		run_loop(send);
@@ -415,9 +401,7 @@ void mr_send_run(const struct mr_send_options *options, struct mr_send_result *r
 	mr_send_clear_net(send);
 	if (send->outgoing)
 		mr_outgoing_clear(send->outgoing);
-	if (send->signals >= 0)
-		close(send->signals);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	mr_signals_release(&send->signals);
 	mr_pretend_guest_free(send->guest);
 	free(send->pages);
 	free(send->arena);

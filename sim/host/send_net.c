@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -532,7 +531,7 @@ static nfds_t watch_all(struct mr_send *send, struct pollfd *files)
 {
 	nfds_t count = 0;
 
-	files[count++] = (struct pollfd){.fd = send->signals, .events = POLLIN};
+	files[count++] = (struct pollfd){.fd = send->signals.descriptor, .events = POLLIN};
 	for (uint32_t i = 0; i < send->connection_count; i++) {
 		const struct mr_send_connection *connection = &send->connections[i];
 		const bool in = is_read(send, i), out = connection->length && !connection->broken;
@@ -553,15 +552,12 @@ static struct timespec patience(uint64_t until)
 void mr_send_poll(struct mr_send *send, uint64_t until)
 {
 	struct pollfd files[1 + MR_SEND_CONNECTIONS_MAX];
-	struct signalfd_siginfo caught;
 	const nfds_t count = watch_all(send, files);
 	const struct timespec wait = patience(until);
 
 	if (ppoll(files, count, &wait, NULL) <= 0)
 		return;
-	/* Else it would end this process once it is let through. */
-	if (files[0].revents && read(send->signals, &caught, sizeof(caught)) > 0)
-		send->interrupted = true;
+	send->interrupted |= files[0].revents != 0;
 	for (uint32_t i = 0; i + 1 < count; i++) {
 		struct mr_send_connection *connection = &send->connections[i];
 

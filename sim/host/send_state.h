@@ -4,6 +4,7 @@
 
 #include "sim/host/clock.h"
 #include "sim/host/send.h"
+#include "sim/host/signals.h"
 
 enum {
 	MR_SEND_CONNECTIONS_MAX = MR_RECORDING_CHANNELS_MAX,
@@ -45,7 +46,7 @@ struct mr_send {
 	bool finished, failed, host_failed, interrupted;
 	uint64_t turn; /* from 1 */
 	bool moved;    /* something happened in this turn */
-	int signals;
+	struct mr_signals signals;
 
 	struct mr_send_connection connections[MR_SEND_CONNECTIONS_MAX];
 	uint32_t connection_count;

@@ -1,6 +1,7 @@
 /* tap.c: a proxy between the two ends of a migration that others run: every byte goes on unchanged, and is recorded. */
 #include "sim/host/tap.h"
 #include "sim/host/clock.h"
+#include "sim/host/signals.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 enum {
@@ -70,7 +70,9 @@ struct tap {
 	struct mr_tap_result *result;
 	struct mr_address connect;
 	struct cut cut;
-	int listener, signals; /* the latter: the control's event, where there is one */
+	int listener;
+	int ending;                /* readable once it is to end: the control's event, or that of the signals */
+	struct mr_signals signals; /* without a control */
 	struct guest guest;
 	struct connection *open; /* by their age */
 	size_t count;
@@ -367,7 +369,7 @@ static void watch(struct tap *tap, int file, bool in, bool out)
 static void watch_all(struct tap *tap)
 {
 	tap->file_count = 0;
-	watch(tap, tap->signals, true, false);
+	watch(tap, tap->ending, true, false);
 	watch(tap, tap->listener, tap->guest.source < 0, false);
 	watch(tap, tap->guest.destination, false, tap->guest.asked);
 	for (size_t i = 0; i < tap->count; i++)
@@ -504,15 +506,14 @@ static void allow_files(void)
 	}
 }
 
-static bool start(struct tap *tap, sigset_t *blocked)
+static bool start(struct tap *tap)
 {
 	char error[512], shown[MR_ADDRESS_TEXT];
 
 	allow_files();
 	tap->open = calloc(CONNECTIONS_MAX, sizeof(*tap->open));
-	tap->signals = tap->options->control ? tap->options->control->event
-					     : signalfd(-1, blocked, SFD_NONBLOCK | SFD_CLOEXEC);
-	if (!tap->open || tap->signals < 0) {
+	tap->ending = tap->options->control ? tap->options->control->event : tap->signals.descriptor;
+	if (!tap->open || tap->ending < 0) {
 		complain(tap, "cannot begin: %s", strerror(errno));
 		return false;
 	}
@@ -525,18 +526,6 @@ static bool start(struct tap *tap, sigset_t *blocked)
 	return true;
 }
 
-/* What has come is taken, lest it ends the process as soon as it is let in. */
-static void close_signals(struct tap *tap)
-{
-	struct signalfd_siginfo signal;
-
-	if (tap->signals < 0 || tap->options->control)
-		return;
-	while (read(tap->signals, &signal, sizeof(signal)) == (ssize_t)sizeof(signal))
-		;
-	close(tap->signals);
-}
-
 static void stop(struct tap *tap)
 {
 	tap->result->open = (uint32_t)tap->count;
@@ -547,7 +536,6 @@ static void stop(struct tap *tap)
 	if (tap->listener >= 0 && mr_address_path(&tap->options->listen))
 		unlink(mr_address_path(&tap->options->listen));
 	close_socket(&tap->listener, false);
-	close_signals(tap);
 	tell_problem(tap);
 	free(tap->open);
 }
@@ -560,22 +548,21 @@ void mr_tap_run(const struct mr_tap_options *options, struct mr_tap_result *resu
 		.connect = options->connect,
 		.cut = {options->cuts, options->cut_channel, options->cut_backward, options->cut_byte},
 		.listener = -1,
-		.signals = -1,
+		.ending = -1,
 	};
-	sigset_t blocked, before;
 
 	*result = (struct mr_tap_result){.end = MR_TAP_FAILED};
 	tap.guest = (struct guest){.source = -1, .destination = -1};
 	tap.deadline = mr_clock() + (uint64_t)(options->time_limit * SECOND);
-	sigemptyset(&blocked);
-	sigaddset(&blocked, SIGINT);
-	sigaddset(&blocked, SIGTERM);
-	sigprocmask(SIG_BLOCK, &blocked, &before);
-	if (start(&tap, &blocked))
+	/* Who has a control looks for signals himself. */
+	if (!options->control)
+		mr_signals_catch(&tap.signals);
+	if (start(&tap))
 		while (!turn(&tap))
 			;
 	stop(&tap);
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	if (!options->control)
+		mr_signals_release(&tap.signals);
 }
 
 /* ---- What another thread tells it ---- */
