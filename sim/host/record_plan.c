@@ -182,6 +182,15 @@ static const struct preset presets[] = {
 		.switch_ms = 300,
 	},
 	{
+		.name = "preempt-hugetlb",
+		.text = "preempt with huge pages of 2 MiB, of which 7.1 and 7.2 interrupt one for another",
+		.capabilities = "postcopy-ram,return-path,postcopy-preempt,postcopy-blocktime",
+		.parameters = POSTCOPY_LIMITS,
+		.switch_ms = 300,
+		.backend = MR_QEMU_HUGETLB,
+		.memory_mib = 32,
+	},
+	{
 		.name = "recover",
 		.text = "postcopy that breaks within a record on its way to the destination, and is recovered",
 		.capabilities = "postcopy-ram,return-path",
@@ -203,6 +212,15 @@ static const struct preset presets[] = {
 		.capabilities = "postcopy-ram,return-path,postcopy-preempt",
 		.parameters = POSTCOPY_LIMITS,
 		.switch_ms = 300,
+		.cut = "0:fwd:+300000",
+	},
+	{
+		.name = "preempt-recover-smp",
+		.text = "the same with four vCPUs: several requests are under way when it breaks",
+		.capabilities = "postcopy-ram,return-path,postcopy-preempt",
+		.parameters = POSTCOPY_LIMITS,
+		.switch_ms = 300,
+		.vcpus = 4,
 		.cut = "0:fwd:+300000",
 	},
 	{
