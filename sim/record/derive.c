@@ -319,7 +319,8 @@ static bool is_refused(const struct derive *derive, unsigned actor)
 
 	if (actor != MR_ACTOR_FAULT || !derive->trace)
 		return false;
-	while ((line = line_at(derive, at)) && line->kind != MR_EVENT_FAULT && line->kind != MR_EVENT_FAULT_PARKED)
+	while ((line = line_at(derive, at)) && (line->kind != MR_EVENT_FAULT || at == derive->ahead_fault) &&
+	       line->kind != MR_EVENT_FAULT_PARKED)
 		at++;
 	if (!line || line->kind == MR_EVENT_FAULT)
 		return false;
@@ -819,6 +820,48 @@ static bool owes_request(const struct derive *derive)
 	return false;
 }
 
+static bool is_place(const struct mr_event *event, uint32_t block, uint64_t offset)
+{
+	return event->block == block && event->offset == offset;
+}
+
+/* A fault whose lines come later, and the line that begins its wait, if there is one. */
+static void take_ahead(struct derive *derive)
+{
+	const size_t line = derive->line;
+
+	derive->line = derive->ahead_fault;
+	take_fault(derive, line_at(derive, derive->line));
+	if (derive->ahead_begin != SIZE_MAX) {
+		derive->line = derive->ahead_begin;
+		take_begin(derive, line_at(derive, derive->line));
+	}
+	derive->line = line;
+}
+
+/* The handler looks for the return path, takes a fault, and prints it. True if a pause came between. */
+static bool find_late_fault(struct derive *derive)
+{
+	size_t fault = SIZE_MAX, begin = SIZE_MAX;
+	const struct mr_event *line;
+
+	for (size_t at = derive->line + 1; (line = line_at(derive, at)) && line->kind != MR_EVENT_ACCEPTED; at++) {
+		if (line->kind == MR_EVENT_FAULT && fault == SIZE_MAX) {
+			fault = at;
+		} else if (line->kind == MR_EVENT_FAULT || line->kind == MR_EVENT_FAULT_PARKED) {
+			return false;
+		} else if (line->kind == MR_EVENT_BLOCKTIME_BEGIN && fault != SIZE_MAX && begin == SIZE_MAX &&
+			   is_place(line_at(derive, fault), line->block, line->offset)) {
+			begin = at;
+		} else if (line->actor == MR_ACTOR_FAULT && is_request(line)) {
+			derive->ahead_fault = fault;
+			derive->ahead_begin = begin;
+			return fault != SIZE_MAX;
+		}
+	}
+	return false;
+}
+
 /*
  * The loader closes the connection now. A request that the handler was about to make by then counts as made before, and
  * sent as far as it could be: it makes no other one, where it looks first whether there is somebody to ask.
@@ -826,8 +869,14 @@ static bool owes_request(const struct derive *derive)
 static void settle_before_pause(struct derive *derive)
 {
 	struct message *message = &derive->followers[MR_ACTOR_FAULT].message;
-	const bool owes = owes_request(derive);
+	bool owes = owes_request(derive);
 
+	if (!owes && !derive->fault.waiting && find_late_fault(derive)) {
+		if (message->made)
+			force(derive, MR_ACTOR_FAULT);
+		take_ahead(derive);
+		owes = true;
+	}
 	if (owes && derive->fault.waiting && !derive->fault.dropped)
 		tell_fault(derive);
 	if (owes && !message->made)
@@ -836,26 +885,34 @@ static void settle_before_pause(struct derive *derive)
 		force(derive, MR_ACTOR_FAULT);
 }
 
-static bool is_place(const struct mr_event *event, uint32_t block, uint64_t offset)
+/* The line that tells that this page's waits were counted, which may come late. NULL: none does. */
+static const struct mr_event *find_counted(const struct derive *derive, const struct mr_event *done)
 {
-	return event->block == block && event->offset == offset;
+	const struct mr_event *event;
+
+	for (size_t at = derive->line + 1; at < derive->line + LOOK_AHEAD && (event = line_at(derive, at)); at++)
+		if (event->kind == MR_EVENT_BLOCKTIME_END && event->actor == done->actor &&
+		    is_place(event, done->block, done->offset))
+			return event;
+	return NULL;
 }
 
 /* The line that begins a wait for another page than this one, before this one's waits were counted. */
 static bool find_overtaking(struct derive *derive, const struct mr_event *done)
 {
-	const struct mr_event *event;
+	const struct mr_event *counted = find_counted(derive, done), *event;
 	size_t fault = SIZE_MAX;
 
 	for (size_t at = derive->line + 1; at < derive->line + LOOK_AHEAD && (event = line_at(derive, at)); at++) {
 		if (event->kind == MR_EVENT_FAULT) {
 			fault = at;
-		} else if (event->kind == MR_EVENT_BLOCKTIME_END && event->actor == done->actor &&
-			   is_place(event, done->block, done->offset)) {
+		} else if (event == counted) {
 			return false;
 		} else if (event->kind == MR_EVENT_BLOCKTIME_BEGIN && fault != SIZE_MAX &&
 			   is_place(line_at(derive, fault), event->block, event->offset) &&
 			   !is_place(event, done->block, done->offset)) {
+			if (counted && counted->microseconds < event->microseconds)
+				return false;
 			derive->ahead_fault = fault;
 			derive->ahead_begin = at;
 			return true;
@@ -870,17 +927,11 @@ static bool find_overtaking(struct derive *derive, const struct mr_event *done)
  */
 static void tell_overtaking(struct derive *derive, const struct mr_event *done)
 {
-	const size_t line = derive->line;
-
 	if (!mr_blocktime_clock_is_early(derive->clock) || derive->fault.waiting || !find_overtaking(derive, done))
 		return;
 	if (derive->followers[MR_ACTOR_FAULT].message.window)
 		force(derive, MR_ACTOR_FAULT);
-	derive->line = derive->ahead_fault;
-	take_fault(derive, line_at(derive, derive->line));
-	derive->line = derive->ahead_begin;
-	take_begin(derive, line_at(derive, derive->line));
-	derive->line = line;
+	take_ahead(derive);
 }
 
 static void take_line(struct derive *derive, struct mr_event *event)
