@@ -1,5 +1,6 @@
 /* source_derive.c: the log of a source that really ran, from its bytes and its trace. */
 #include "sim/record/source_derive.h"
+#include "sim/record/source_answers.h"
 #include "sim/record/source_plan.h"
 
 #include <stdlib.h>
@@ -26,6 +27,15 @@ struct messages {
 	bool there;      /* `next` is decoded, and not taken yet */
 	struct mr_record next;
 	bool ended;
+	bool looked; /* `answer` is that to `next`; NULL if the trace shows none */
+	const struct mr_source_answer *answer;
+};
+
+/* A place among all pages. */
+struct spot {
+	bool there;
+	uint32_t block;
+	uint64_t page;
 };
 
 struct derive {
@@ -42,9 +52,14 @@ struct derive {
 	bool postcopy_asked;
 	bool guest_stopped; /* by its operator */
 	uint64_t pages;     /* PAGE records on this main connection, and its preempt channel, behind the switch */
+	uint64_t begun;     /* host pages that were begun there, or gone on with */
+	struct mr_source_answers answers;
+	size_t answer_at; /* behind the answer to the last request that was taken: they are answered in their order */
 	/* the last page that the migration thread sent */
 	bool page_sent, page_urgent;
 	bool page_just_sent; /* by the last step */
+	bool section_has_pages;
+	struct spot broken; /* 7.1, 7.2: the rest of a huge page that was interrupted */
 	uint32_t page_block;
 	uint64_t page_offset;
 	/* of each channel: record behind the last packet that was given away, and of all channels the last one */
@@ -172,13 +187,6 @@ static bool next_in(const struct derive *derive, uint32_t block, uint64_t from, 
 	return *page < end;
 }
 
-/* A place among all pages. */
-struct spot {
-	bool there;
-	uint32_t block;
-	uint64_t page;
-};
-
 /* The next dirty page from a place on, around the end of the list. */
 static struct spot next_from(const struct derive *derive, uint32_t block, uint64_t page)
 {
@@ -193,12 +201,14 @@ static struct spot next_from(const struct derive *derive, uint32_t block, uint64
 	return (struct spot){.there = false};
 }
 
-/* By the scan alone: from its cursor on. */
+/* By the scan alone: a huge page that was interrupted, else from its cursor on. */
 static struct spot next_by_scan(const struct derive *derive)
 {
 	uint32_t block;
 	uint64_t offset;
 
+	if (derive->broken.there)
+		return derive->broken;
 	mr_outgoing_cursor(derive->world->outgoing, &block, &offset);
 	return next_from(derive, block, offset / derive->world->config.target_page_size);
 }
@@ -567,20 +577,41 @@ static bool is_ram_header(const struct derive *derive, const struct mr_source_ac
 						 (uint32_t)head[3] << 8 | head[4]) == derive->world->ram_section;
 }
 
+/* Whether the migration thread goes on with the host page that it has just sent a part of. */
+static bool is_same_host_page(const struct derive *derive, const struct mr_source_channel *channel,
+			      const struct mr_source_action *action)
+{
+	const struct mr_outgoing_config *config = &derive->world->config;
+	const bool urgent = channel && channel->role == MR_ROLE_PREEMPT;
+	uint64_t page_size;
+
+	if (!derive->page_sent || derive->page_block != action->send.block || derive->page_urgent != urgent)
+		return false;
+	page_size = config->blocks[action->send.block].page_size;
+	return page_size > config->target_page_size && derive->page_offset / page_size == action->send.page / page_size;
+}
+
 static void take_send(struct derive *derive, unsigned actor, const struct mr_source_action *action)
 {
 	const struct mr_source_channel *main = main_channel(derive);
 	const struct mr_source_channel *channel = mr_source_world_channel(derive->world, action->send.channel);
 
-	if (channel == main && is_ram_header(derive, action))
+	if (channel == main && is_ram_header(derive, action)) {
 		derive->section++;
+		derive->section_has_pages = false;
+	}
 	/* Whatever the next page is behind a command, it begins anew. */
 	if (action->send.kind == MR_COMMAND)
 		derive->page_sent = false;
 	derive->pages += action->send.kind == MR_RAM_PAGE && derive->section > derive->plan.switch_section;
 	if (actor != MR_SOURCE_MIGRATION || action->send.block == UINT32_MAX)
 		return;
-	derive->page_sent = true;
+	derive->begun += derive->section > derive->plan.switch_section && !is_same_host_page(derive, channel, action);
+	if (!channel || channel->role != MR_ROLE_PREEMPT)
+		derive->broken.there = false;
+	else if (!derive->page_urgent)
+		derive->broken = next_in_host_page(derive);
+	derive->page_sent = derive->section_has_pages = true;
 	derive->page_urgent = channel && channel->role == MR_ROLE_PREEMPT;
 	derive->page_block = action->send.block;
 	derive->page_offset = action->send.page;
@@ -606,16 +637,22 @@ static enum mr_step step(struct derive *derive, unsigned actor)
 
 /* ---- The return path ---- */
 
-static void add_request(struct derive *derive, const struct mr_return_message *message)
+static uint32_t find_block(const struct derive *derive, struct mr_bytes name)
 {
 	const struct mr_outgoing_config *config = &derive->world->config;
-	uint32_t block = 0;
 
-	if (message->type != MR_RETURN_REQ_PAGES && message->type != MR_RETURN_REQ_PAGES_ID)
-		return;
-	while (block < config->block_count && !mr_bytes_equal_string(message->block, config->blocks[block].name))
-		block++;
-	if (block == config->block_count)
+	for (uint32_t i = 0; i < config->block_count; i++)
+		if (mr_bytes_equal_string(name, config->blocks[i].name))
+			return i;
+	return MR_SOURCE_NONE;
+}
+
+static void add_request(struct derive *derive, const struct mr_return_message *message)
+{
+	const uint32_t block = find_block(derive, message->block);
+
+	if ((message->type != MR_RETURN_REQ_PAGES && message->type != MR_RETURN_REQ_PAGES_ID) ||
+	    block == MR_SOURCE_NONE)
 		return;
 	if (derive->request_count == derive->request_capacity) {
 		const size_t capacity = 2 * derive->request_capacity + 64;
@@ -663,7 +700,7 @@ static const struct mr_record *next_message(struct derive *derive)
 		mr_decoder_init(messages->decoder, messages->session, MR_ROLE_RETURN, channel);
 		messages->channel = channel;
 		messages->offset = 0;
-		messages->there = messages->ended = false;
+		messages->there = messages->looked = messages->ended = false;
 		keep_requests(derive);
 	}
 	all = derive->world->channels[channel].arrived;
@@ -678,6 +715,22 @@ static bool is_request(const struct mr_record *record)
 	return record->message.type == MR_RETURN_REQ_PAGES || record->message.type == MR_RETURN_REQ_PAGES_ID;
 }
 
+/* The answer to the message that comes next on the return path; NULL if it is no request, or the trace shows none. */
+static const struct mr_source_answer *next_answer(struct derive *derive)
+{
+	const struct mr_record *message = next_message(derive);
+	struct messages *messages = &derive->messages;
+
+	if (!message || !is_request(message))
+		return NULL;
+	if (!messages->looked)
+		messages->answer =
+			mr_source_answers_find(&derive->answers, derive->answer_at, derive->world->epoch,
+					       find_block(derive, message->message.block), message->message.start);
+	messages->looked = true;
+	return messages->answer;
+}
+
 static bool take_message(struct derive *derive)
 {
 	struct messages *messages = &derive->messages;
@@ -685,7 +738,9 @@ static bool take_message(struct derive *derive)
 
 	if (!record)
 		return false;
-	messages->there = false;
+	if (next_answer(derive))
+		derive->answer_at = (size_t)(messages->answer - derive->answers.list) + 1;
+	messages->there = messages->looked = false;
 	messages->offset += record->length;
 	derive->requests_taken += is_request(record);
 	add_request(derive, &record->message);
@@ -801,8 +856,12 @@ static bool is_urgent_next(struct derive *derive, const struct mr_source_record 
 	const struct mr_source_record *before = last_page(main_channel(derive)), *urgent = next_urgent(derive);
 	const struct spot spot = next_by_scan(derive);
 
-	if ((!urgent && !is_urgent_lost(derive)) || next_in_host_page(derive).there)
+	if (!urgent && !is_urgent_lost(derive))
 		return false;
+	/* A huge page that was interrupted goes on with the name of its block. */
+	if (next_in_host_page(derive).there)
+		return is_at(derive, next_in_host_page(derive), next) && next->named && !derive->page_urgent &&
+		       derive->section_has_pages;
 	/* Without its name it follows the last one at once. */
 	if (urgent && !urgent->named && derive->page_sent && derive->page_urgent)
 		return true;
@@ -833,6 +892,53 @@ static bool is_lost_between(struct derive *derive, const struct mr_source_record
 	       is_dirty(derive, urgent->block, message->message.start / page_size);
 }
 
+static size_t find_line(const struct derive *derive, size_t from, enum mr_source_line_kind kind)
+{
+	while (from < derive->trace->count && derive->trace->lines[from].kind != kind)
+		from++;
+	return from;
+}
+
+/* Pages that went out before the switch come again behind it. */
+static size_t find_switch_line(const struct derive *derive)
+{
+	size_t last = 0, at = find_line(derive, 0, MR_SOURCE_LINE_STOPPED);
+
+	for (; at < derive->trace->count; at = find_line(derive, at + 1, MR_SOURCE_LINE_STOPPED))
+		last = at;
+	return last;
+}
+
+/* Whether the trace shows that the request is answered before the next page goes out. */
+static bool is_answer_due(const struct derive *derive, const struct mr_source_answer *answer)
+{
+	const struct spot rest = next_in_host_page(derive);
+
+	if (!answer)
+		return false;
+	if (!serves_in_one_thread(derive))
+		return answer->pages <= derive->pages;
+	if (answer->begun > derive->begun || (answer->opens && derive->section_has_pages))
+		return false;
+	return !rest.there || (answer->breaks && answer->broken == rest.page);
+}
+
+/*
+ * The trace tells which requests were answered, and behind how many pages: of those that 7.1 and 7.2 send with preempt
+ * each has a line, else only those that are not zero.
+ */
+static void follow_answers(struct derive *derive)
+{
+	while (!next_by_request(derive).there) {
+		const struct mr_record *message = next_message(derive);
+
+		if (!message || (is_request(message) ? !is_answer_due(derive, next_answer(derive))
+						     : message->message.type != MR_RETURN_PONG))
+			return;
+		take_needed_message(derive);
+	}
+}
+
 static void settle_behind_end(struct derive *derive)
 {
 	const struct mr_source_record *urgent = next_urgent(derive);
@@ -840,6 +946,15 @@ static void settle_behind_end(struct derive *derive)
 	while (urgent && !next_by_request(derive).there && !is_lost_between(derive, urgent) &&
 	       take_needed_message(derive))
 		;
+}
+
+/* From 8.0 on urgent pages are another thread's. */
+static void follow_behind_end(struct derive *derive)
+{
+	if (!derive->trace)
+		settle_behind_end(derive);
+	else if (serves_in_one_thread(derive) || !preempt_channel(derive))
+		follow_answers(derive);
 }
 
 static void settle_urgent(struct derive *derive, const struct mr_source_record *next)
@@ -859,23 +974,6 @@ static void settle_requests(struct derive *derive, const struct mr_source_record
 		if (!take_needed_message(derive))
 			return;
 	}
-}
-
-static size_t find_line(const struct derive *derive, size_t from, enum mr_source_line_kind kind)
-{
-	while (from < derive->trace->count && derive->trace->lines[from].kind != kind)
-		from++;
-	return from;
-}
-
-/* Pages that went out before the switch come again behind it. */
-static size_t find_switch_line(const struct derive *derive)
-{
-	size_t last = 0, at = find_line(derive, 0, MR_SOURCE_LINE_STOPPED);
-
-	for (; at < derive->trace->count; at = find_line(derive, at + 1, MR_SOURCE_LINE_STOPPED))
-		last = at;
-	return last;
 }
 
 /* The line of a page that goes out next; where the last one was if there is none, since zero pages have no line. */
@@ -955,14 +1053,17 @@ static void prepare(struct derive *derive)
 		derive->postcopy_asked = true;
 		command(derive, MR_SOURCE_COMMAND_START_POSTCOPY);
 	}
-	if (!next && !derive->trace && derive->section > derive->plan.switch_section)
-		settle_behind_end(derive);
+	if (!next && derive->section > derive->plan.switch_section)
+		follow_behind_end(derive);
 	if (!next || next->section == MR_SOURCE_NONE || derive->section <= derive->plan.switch_section)
 		return;
 	if (!is_page(next) && !is_kind(next, MR_RAM_EOS))
 		return;
 	if (serves_in_one_thread(derive)) {
-		settle_urgent(derive, next);
+		if (mr_source_answers_epoch(&derive->answers, derive->world->epoch).begun)
+			follow_answers(derive);
+		else
+			settle_urgent(derive, next);
 	} else if (is_page(next) || is_last_section(derive)) {
 		follow_trace(derive, next);
 		settle_requests(derive, next);
@@ -1039,21 +1140,6 @@ static bool run_senders(struct derive *derive, bool waits)
 }
 
 /* ---- The drive ---- */
-
-/* PAGE lines between the switch or the last pause, and the pause that ends this connection. */
-static uint64_t traced_pages(const struct derive *derive)
-{
-	uint64_t pages = 0;
-	uint32_t epoch = 0;
-
-	for (size_t i = derive->trace ? find_switch_line(derive) : 0; derive->trace && i < derive->trace->count; i++) {
-		const struct mr_source_line *line = &derive->trace->lines[i];
-
-		epoch += line->kind == MR_SOURCE_LINE_STATUS && mr_bytes_equal_string(line->text, "postcopy-paused");
-		pages += line->kind == MR_SOURCE_LINE_PAGE && epoch == derive->world->epoch;
-	}
-	return pages;
-}
 
 /* Requests that the source had taken until the pause that ends this connection; without a trace: all there are. */
 static uint64_t traced_requests(const struct derive *derive)
@@ -1163,9 +1249,14 @@ static bool are_answered_behind(const struct derive *derive)
 static bool may_notice(struct derive *derive)
 {
 	const struct mr_source_channel *preempt = preempt_channel(derive);
+	const struct mr_source_epoch epoch = mr_source_answers_epoch(&derive->answers, derive->world->epoch);
 
-	if (derive->trace)
-		return derive->pages >= traced_pages(derive);
+	if (derive->trace) {
+		if (derive->pages < epoch.pages)
+			return false;
+		follow_behind_end(derive);
+		return !next_answer(derive) && !next_by_request(derive).there;
+	}
 	if (!derive->page_just_sent || (preempt && preempt->made < preempt->recorded))
 		return false;
 	take_before_pause(derive);
@@ -1180,7 +1271,7 @@ static void break_connections(struct derive *derive)
 	    main->epoch + 1 >= derive->world->epochs || !may_notice(derive))
 		return;
 	take_before_pause(derive);
-	derive->pages = 0;
+	derive->pages = derive->begun = 0;
 	for (uint32_t i = 0; i < MR_OUTGOING_CHANNELS_MAX; i++) {
 		const struct mr_source_channel *channel = mr_source_world_channel(derive->world, i);
 
@@ -1295,13 +1386,15 @@ int mr_source_derive(struct mr_source_log *log, struct mr_source_given *given, s
 	memset(given, 0, sizeof(*given));
 	world->choices = (struct mr_choices){&derive, choose};
 	derive.no_memory = !derive.messages.session || !derive.messages.decoder || !derive.claimed || !derive.dropped ||
-			   mr_source_plan_make(&derive.plan, world, trace) < 0;
+			   mr_source_plan_make(&derive.plan, world, trace) < 0 ||
+			   mr_source_answers_read(&derive.answers, trace, &world->config) < 0;
 	if (!derive.no_memory) {
 		mr_session_init(derive.messages.session, NULL, NULL, NULL);
 		prepare_dirty(&derive);
 		drive(&derive);
 	}
 	mr_source_plan_clear(&derive.plan);
+	mr_source_answers_clear(&derive.answers);
 	free(derive.messages.session);
 	free(derive.messages.decoder);
 	free(derive.requests);

@@ -14,6 +14,10 @@ enum mr_source_line_kind {
 	MR_SOURCE_LINE_SECTION,        /* savevm_section_start: text = idstr, value = id */
 	MR_SOURCE_LINE_SECTION_END,    /* savevm_section_end: text = idstr, value = id, result */
 	MR_SOURCE_LINE_PAGE,           /* ram_save_page: text = block, offset */
+	MR_SOURCE_LINE_ANSWER,         /* get_queued_page, get_queued_page_not_dirty: text = block, offset */
+	MR_SOURCE_LINE_BEGUN,          /* postcopy_preempt_send_host_page: text = block, offset in target pages */
+	MR_SOURCE_LINE_BROKEN,  /* postcopy_preempt_triggered: a huge page is interrupted; text = block, offset as well
+				 */
 	MR_SOURCE_LINE_REQUEST, /* migrate_handle_rp_req_pages: text = block, "(null)" if not told, offset, length */
 	MR_SOURCE_LINE_PACKET,  /* multifd_send, multifd_send_fill: channel, value = packet number */
 	MR_SOURCE_LINE_SKIPPED, /* save_xbzrle_page_skipping: a page that the destination has already */

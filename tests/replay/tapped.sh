@@ -37,6 +37,23 @@ expect recorded-return-cut 'return path  ch0.ret +identical +129 bytes; cut: 3 m
 expect recorded-preempt-cut 'return path  ch0.ret +identical +113 bytes; cut: 3 more were sent' 'actions  identical' \
 	'source  ch3.fwd   preempt  identical'
 
+# several vCPUs: behind the end of the recorded bytes the source answered requests with zero pages, which only its trace
+# tells; none of them waits when it recovers
+expect recorded-answers-lost 'actions  identical' 'source  ch2.fwd   recovery identical' \
+	'source  ch3.fwd   preempt  identical'
+
+# a fault that was taken before the pause, though its line stands behind it; its request failed, and was made anew (REC-003)
+expect recorded-late-fault 'return path  ch1.ret +identical' 'actions  identical' 'source  ch1.fwd   recovery identical'
+
+# one thread sends all (7.2 with preempt): several urgent pages of zeros in a row, whose place only the trace tells
+expect recorded-urgent-zero 'source  ch0.fwd   main     identical' 'source  ch1.fwd   preempt  identical'
+
+# a huge page that is interrupted three times: for another one, for nothing, and for itself (SRC-015); also by its bytes
+expect recorded-broken-huge 'source  ch0.fwd   main     identical' 'source  ch1.fwd   preempt  identical'
+cp -r tests/replay/tapped/recorded-broken-huge "$work/untraced"
+rm "$work"/untraced/*.trace.zst
+timeout 60 "$MIGREF" replay "$work/untraced" >"$work/out" 2>&1 || { echo "untraced: $(cat "$work/out")" && failed=1; }
+
 # a stream that was cut behind its recording: what its source would have gone on with is not sought without end
 cp -r vectors/recordings/9.2-postcopy "$work/cut"
 [ -f "$work/cut/ch0.fwd.zst" ] && zstd -dq --rm "$work/cut/ch0.fwd.zst"

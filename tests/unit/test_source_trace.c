@@ -92,6 +92,16 @@ static const struct row rows[] = {
 	{"ram_save_page /rom@a: b: offset: 0x0 host: 0x1 and more",
 	 {.kind = MR_SOURCE_LINE_PAGE, .offset = 0},
 	 "/rom@a: b"},
+	{"get_queued_page mem/0x300000 page_abs=0x300", {.kind = MR_SOURCE_LINE_ANSWER, .offset = 0x300000}, "mem"},
+	{"get_queued_page_not_dirty /rom@a/b/0x1000 page_abs=0x401",
+	 {.kind = MR_SOURCE_LINE_ANSWER, .offset = 0x1000},
+	 "/rom@a/b"},
+	{"postcopy_preempt_send_host_page ramblock mem offset 0x276",
+	 {.kind = MR_SOURCE_LINE_BEGUN, .offset = 0x276},
+	 "mem"},
+	{"postcopy_preempt_triggered during sending ramblock pc.bios offset 0x8",
+	 {.kind = MR_SOURCE_LINE_BROKEN, .offset = 8},
+	 "pc.bios"},
 	{"migrate_handle_rp_req_pages in mem at 0x2e4000 len 0x1000",
 	 {.kind = MR_SOURCE_LINE_REQUEST, .offset = 0x2e4000, .length = 0x1000},
 	 "mem"},
@@ -224,6 +234,7 @@ static void broken_lines(void **state)
 	refused(NEW "savevm_section_start ram, section_id ", "a decimal number, found \"\"");
 	refused(OLD "savevm_section_end ram, section_id 2", " -> %r, found \"\"");
 	refused(OLD "savevm_section_end ram, section_id 2 -> --1", "a decimal number, found \"-1\"");
+	refused(OLD "get_queued_page mem", "a name and what follows it, found \"mem\"");
 	refused(OLD "ram_save_page mem", "a name and what follows it, found \"mem\"");
 	refused(OLD "ram_save_page mem: offset: 0x host: 0x1", "a hexadecimal number, found \" host: 0x1\"");
 	refused(OLD "ram_save_page mem: offset: 0xG host: 0x1", "a hexadecimal number, found \"G host: 0x1\"");
