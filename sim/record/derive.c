@@ -65,7 +65,7 @@ struct derive {
 	struct follower *followers;
 	struct mr_recent *recent;
 	struct told_fault fault;
-	size_t ahead_fault, ahead_begin;  /* its lines, if they were taken before others; SIZE_MAX else */
+	size_t ahead;                     /* the handler's lines before this one were taken before others */
 	struct mr_blocktime_clock *clock; /* NULL: nothing is timed */
 	uint32_t next_channel;            /* connection to accept next */
 	uint32_t main_channel, preempt_channel;
@@ -309,23 +309,26 @@ static size_t find_kind(const struct derive *derive, size_t at, enum mr_event_ki
 }
 
 /*
- * A request that could not be sent: its actor goes to sleep instead of on, and sends it once more when it wakes. What
- * was sent before it went to sleep only the listen loader sends again.
+ * A request that could not be sent: its actor goes to sleep instead of on, though nothing has paused yet, or sends it
+ * once more when it wakes. What was sent before it went to sleep only the listen loader sends again.
  */
 static bool is_refused(const struct derive *derive, unsigned actor)
 {
+	bool paused = mr_incoming_status(machine(derive)) == MR_STATUS_POSTCOPY_PAUSED;
 	size_t at = derive->line;
 	const struct mr_event *line;
 
 	if (actor != MR_ACTOR_FAULT || !derive->trace)
 		return false;
-	while ((line = line_at(derive, at)) && (line->kind != MR_EVENT_FAULT || at == derive->ahead_fault) &&
-	       line->kind != MR_EVENT_FAULT_PARKED)
+	while ((line = line_at(derive, at)) && (line->kind != MR_EVENT_FAULT || at < derive->ahead) &&
+	       line->kind != MR_EVENT_FAULT_PARKED) {
+		paused |= line->kind == MR_EVENT_PAUSE;
 		at++;
+	}
 	if (!line || line->kind == MR_EVENT_FAULT)
 		return false;
 	at = find_kind(derive, at, MR_EVENT_FAULT_CONTINUED);
-	return !line_at(derive, at) || is_request(line_at(derive, derive->next[at]));
+	return !paused || !line_at(derive, at) || is_request(line_at(derive, derive->next[at]));
 }
 
 /* The actor goes on, so its message is out by now. */
@@ -825,41 +828,40 @@ static bool is_place(const struct mr_event *event, uint32_t block, uint64_t offs
 	return event->block == block && event->offset == offset;
 }
 
-/* A fault whose lines come later, and the line that begins its wait, if there is one. */
-static void take_ahead(struct derive *derive)
+static void take_line(struct derive *derive, struct mr_event *event);
+
+/* The handler's lines behind this one, up to another one that is not taken yet. */
+static void take_ahead(struct derive *derive, size_t end)
 {
 	const size_t line = derive->line;
 
-	derive->line = derive->ahead_fault;
-	take_fault(derive, line_at(derive, derive->line));
-	if (derive->ahead_begin != SIZE_MAX) {
-		derive->line = derive->ahead_begin;
-		take_begin(derive, line_at(derive, derive->line));
-	}
+	while (++derive->line < end)
+		if (derive->trace->events[derive->line].actor == MR_ACTOR_FAULT && derive->line >= derive->ahead)
+			take_line(derive, &derive->trace->events[derive->line]);
 	derive->line = line;
+	derive->ahead = end;
 }
 
-/* The handler looks for the return path, takes a fault, and prints it. True if a pause came between. */
-static bool find_late_fault(struct derive *derive)
+/*
+ * The handler looks for the return path, takes a fault, and prints it. Where a pause came between: behind the lines
+ * that tell of the fault. 0 if none came.
+ */
+static size_t find_late_fault(const struct derive *derive)
 {
-	size_t fault = SIZE_MAX, begin = SIZE_MAX;
 	const struct mr_event *line;
+	size_t end = 0;
 
 	for (size_t at = derive->line + 1; (line = line_at(derive, at)) && line->kind != MR_EVENT_ACCEPTED; at++) {
-		if (line->kind == MR_EVENT_FAULT && fault == SIZE_MAX) {
-			fault = at;
-		} else if (line->kind == MR_EVENT_FAULT || line->kind == MR_EVENT_FAULT_PARKED) {
-			return false;
-		} else if (line->kind == MR_EVENT_BLOCKTIME_BEGIN && fault != SIZE_MAX && begin == SIZE_MAX &&
-			   is_place(line_at(derive, fault), line->block, line->offset)) {
-			begin = at;
-		} else if (line->actor == MR_ACTOR_FAULT && is_request(line)) {
-			derive->ahead_fault = fault;
-			derive->ahead_begin = begin;
-			return fault != SIZE_MAX;
-		}
+		if (line->actor != MR_ACTOR_FAULT)
+			continue;
+		if (is_request(line))
+			return end;
+		if (line->kind == MR_EVENT_FAULT_PARKED || (line->kind == MR_EVENT_FAULT && end))
+			return 0;
+		if (line->kind == MR_EVENT_FAULT || (line->kind == MR_EVENT_BLOCKTIME_BEGIN && end))
+			end = at + 1;
 	}
-	return false;
+	return 0;
 }
 
 /*
@@ -869,12 +871,13 @@ static bool find_late_fault(struct derive *derive)
 static void settle_before_pause(struct derive *derive)
 {
 	struct message *message = &derive->followers[MR_ACTOR_FAULT].message;
+	const size_t late = find_late_fault(derive);
 	bool owes = owes_request(derive);
 
-	if (!owes && !derive->fault.waiting && find_late_fault(derive)) {
+	if (!owes && !derive->fault.waiting && late) {
 		if (message->made)
 			force(derive, MR_ACTOR_FAULT);
-		take_ahead(derive);
+		take_ahead(derive, late);
 		owes = true;
 	}
 	if (owes && derive->fault.waiting && !derive->fault.dropped)
@@ -897,28 +900,36 @@ static const struct mr_event *find_counted(const struct derive *derive, const st
 	return NULL;
 }
 
-/* The line that begins a wait for another page than this one, before this one's waits were counted. */
-static bool find_overtaking(struct derive *derive, const struct mr_event *done)
+/* Whether the vCPU waits for the page, by the line that told where it began to wait last. */
+static bool waits_for(const struct derive *derive, int64_t vcpu, const struct mr_event *done)
 {
-	const struct mr_event *counted = find_counted(derive, done), *event;
-	size_t fault = SIZE_MAX;
+	for (size_t at = derive->line; at-- > 0;) {
+		const struct mr_event *event = line_at(derive, at);
 
-	for (size_t at = derive->line + 1; at < derive->line + LOOK_AHEAD && (event = line_at(derive, at)); at++) {
-		if (event->kind == MR_EVENT_FAULT) {
-			fault = at;
-		} else if (event == counted) {
-			return false;
-		} else if (event->kind == MR_EVENT_BLOCKTIME_BEGIN && fault != SIZE_MAX &&
-			   is_place(line_at(derive, fault), event->block, event->offset) &&
-			   !is_place(event, done->block, done->offset)) {
-			if (counted && counted->microseconds < event->microseconds)
-				return false;
-			derive->ahead_fault = fault;
-			derive->ahead_begin = at;
-			return true;
-		}
+		if (event->kind == MR_EVENT_BLOCKTIME_BEGIN && event->result == vcpu)
+			return is_place(event, done->block, done->offset);
 	}
 	return false;
+}
+
+/*
+ * Behind the last line by which a vCPU that waits for this page begins to wait for another one, before the waits for
+ * this one were counted. 0: there is none. Requests that are added in between count the pages that are waited for, and
+ * this one no longer: what follows them cannot be told before.
+ */
+static size_t find_overtaking(const struct derive *derive, const struct mr_event *done)
+{
+	const struct mr_event *counted = find_counted(derive, done), *event;
+	size_t end = 0;
+
+	for (size_t at = derive->line + 1; at < derive->line + LOOK_AHEAD && (event = line_at(derive, at)); at++) {
+		if (event == counted || event->kind == MR_EVENT_REQUEST_ADDED)
+			return end;
+		if (event->kind == MR_EVENT_BLOCKTIME_BEGIN && !is_place(event, done->block, done->offset) &&
+		    !(counted && counted->microseconds < event->microseconds) && waits_for(derive, event->result, done))
+			end = at + 1;
+	}
+	return end;
 }
 
 /*
@@ -927,16 +938,18 @@ static bool find_overtaking(struct derive *derive, const struct mr_event *done)
  */
 static void tell_overtaking(struct derive *derive, const struct mr_event *done)
 {
-	if (!mr_blocktime_clock_is_early(derive->clock) || derive->fault.waiting || !find_overtaking(derive, done))
+	const size_t end = mr_blocktime_clock_is_early(derive->clock) ? find_overtaking(derive, done) : 0;
+
+	if (!end)
 		return;
 	if (derive->followers[MR_ACTOR_FAULT].message.window)
 		force(derive, MR_ACTOR_FAULT);
-	take_ahead(derive);
+	take_ahead(derive, end);
 }
 
 static void take_line(struct derive *derive, struct mr_event *event)
 {
-	if (derive->line == derive->ahead_fault || derive->line == derive->ahead_begin)
+	if (derive->line < derive->ahead && event->actor == MR_ACTOR_FAULT)
 		return;
 	if (event->kind == MR_EVENT_ACCEPTED) {
 		connect_next(derive);
@@ -1350,8 +1363,6 @@ int mr_derive(struct mr_log *log, struct mr_derivation *derivation, struct mr_wo
 		.preempt_channel = MR_INCOMING_CHANNELS_MAX,
 		.cut_channel = MR_INCOMING_CHANNELS_MAX,
 		.recovered_from = MR_INCOMING_CHANNELS_MAX,
-		.ahead_fault = SIZE_MAX,
-		.ahead_begin = SIZE_MAX,
 	};
 
 	memset(derivation, 0, sizeof(*derivation));

@@ -45,6 +45,9 @@ expect recorded-answers-lost 'actions  identical' 'source  ch2.fwd   recovery id
 # a fault that was taken before the pause, though its line stands behind it; its request failed, and was made anew (REC-003)
 expect recorded-late-fault 'return path  ch1.ret +identical' 'actions  identical' 'source  ch1.fwd   recovery identical'
 
+# a request failed before the pause, and its page came while the handler slept: it is never repeated (REC-009)
+expect recorded-refused 'return path  ch1.ret +identical' 'actions  identical'
+
 # one thread sends all (7.2 with preempt): several urgent pages of zeros in a row, whose place only the trace tells
 expect recorded-urgent-zero 'source  ch0.fwd   main     identical' 'source  ch1.fwd   preempt  identical'
 
