@@ -343,6 +343,25 @@ static bool write_markdown(const struct interop_command *command, const struct m
 	return false;
 }
 
+/* Whether the table can be written, which is asked before minutes of migrations. */
+static bool may_write_markdown(const struct interop_command *command)
+{
+	const bool existed = command->markdown && access(command->markdown, F_OK) == 0;
+	FILE *out;
+
+	if (!command->markdown)
+		return true;
+	out = fopen(command->markdown, "ae");
+	if (!out) {
+		error_line("%s: %s", command->markdown, strerror(errno));
+		return false;
+	}
+	fclose(out);
+	if (!existed)
+		unlink(command->markdown);
+	return true;
+}
+
 /* ---- Running ---- */
 
 static void run_one(const struct interop_command *command, struct matrix *matrix, size_t accel, size_t mode,
@@ -452,6 +471,10 @@ int command_interop(int argc, char **argv)
 		return finish_output(STATUS_HOLDS);
 	}
 	command.run.program = program;
+	if (!may_write_markdown(&command)) {
+		free(matrix);
+		return STATUS_FAILED;
+	}
 	if (!matrix || readlink("/proc/self/exe", program, sizeof(program) - 1) < 0) {
 		error_line("cannot find the program itself: %s", strerror(errno));
 		free(matrix);

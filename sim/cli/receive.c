@@ -434,9 +434,10 @@ static int judge(const struct receive_command *command)
 {
 	const struct mr_receive_result *result = command->result;
 
-	if (result->end != MR_RECEIVE_COMPLETED)
-		error_line("%s", result->channel_count || result->end == MR_RECEIVE_HOST ? result->reason
-											 : "no connection came");
+	if (result->end != MR_RECEIVE_COMPLETED && !result->channel_count && result->end != MR_RECEIVE_HOST)
+		error_line("no connection came: %s", result->reason);
+	else if (result->end != MR_RECEIVE_COMPLETED)
+		error_line("%s", result->reason);
 	if (result->end == MR_RECEIVE_FAILED)
 		return STATUS_DIFFERS;
 	if (result->end != MR_RECEIVE_COMPLETED || (command->receive.directory && !result->written))

@@ -15,6 +15,7 @@ expect 3 'No such file' "${interop[@]}" --accel tcg --qemu "$work/qemu"
 printf '#!/bin/sh\necho "qemu: this is no machine" >&2\nexit 5\n' >"$work/qemu"
 chmod +x "$work/qemu"
 expect 3 'this is no machine' "${interop[@]}" --accel tcg --qemu "$work/qemu"
+expect 3 '/nowhere/table.md: No such file' "${interop[@]}" --markdown /nowhere/table.md
 "$MIGREF" interop --list | grep -q '^postcopy ' || complain "--list: expected postcopy, found none"
 
 command -v qemu-system-x86_64 >/dev/null || exit $((failed ? 1 : 77))

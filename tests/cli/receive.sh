@@ -34,7 +34,7 @@ expect 3 'cannot listen: Address already in use' "$MIGREF" receive --listen "uni
 [ -e "$work/rec" ] && complain "a directory is left where nothing is recorded"
 expect 3 'nowhere: no such file' "$MIGREF" receive "${at[@]}" --devices "$work/nowhere"
 expect 3 'No such file' "$MIGREF" receive "${at[@]}" --scenario "$work/nowhere"
-expect 3 'no connection came' "$MIGREF" receive "${at[@]}" --time-limit 0.2
+expect 3 'no connection came: the time limit of 0.2 s' "$MIGREF" receive "${at[@]}" --time-limit 0.2
 [ -e "$work/in" ] && complain "the socket's path is left"
 expect 3 'no connection came' "$MIGREF" receive "${at[@]}" --time-limit 0.2 -o "$work/nobody"
 [ -e "$work/nobody" ] && complain "a directory is left where nothing came"
@@ -170,7 +170,7 @@ processes+=($!)
 end few 3 '2 of 3 multifd channels are there'
 start signal
 kill -TERM "$receiver"
-end signal 3 'no connection came'
+end signal 3 'no connection came: ended by a signal'
 
 # what is written goes nowhere
 start ram --ram /dev/full

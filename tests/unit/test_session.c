@@ -45,6 +45,24 @@ static void a_context_sets_page_size_and_colo(void **state)
 	assert_true(seen.session.colo);
 }
 
+/* keeps RP-008: the size of a host page that a block does not tell is the smallest that ADVISE has told. */
+static void a_host_page_is_the_blocks_or_the_ordinary_one(void **state)
+{
+	const struct mr_block ordinary = {.page_size = 0}, huge = {.page_size = 2 << 20};
+	struct mr_context context = {.target_page_size = 4096};
+
+	(void)state;
+	mr_session_init(&seen.session, &context, NULL, NULL);
+	assert_int_equal(mr_session_host_page(&seen.session, &ordinary), 4096);
+	seen.session.page_size_summary = 16384 | 2 << 20;
+	assert_int_equal(mr_session_host_page(&seen.session, &ordinary), 16384);
+	assert_int_equal(mr_session_host_page(&seen.session, &huge), 2 << 20);
+	context.target_page_size = 65536;
+	mr_session_init(&seen.session, &context, NULL, NULL);
+	seen.session.page_size_summary = 4096;
+	assert_int_equal(mr_session_host_page(&seen.session, &ordinary), 65536);
+}
+
 static void blocks_are_found_by_name(void **state)
 {
 	const struct mr_block *block;
@@ -231,6 +249,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_session_that_knows_nothing_uses_4_kib_pages),
 		cmocka_unit_test(a_context_sets_page_size_and_colo),
+		cmocka_unit_test(a_host_page_is_the_blocks_or_the_ordinary_one),
 		cmocka_unit_test(blocks_are_found_by_name),
 		cmocka_unit_test(names_may_hold_any_byte),
 		cmocka_unit_test(the_table_of_blocks_ends_at_its_limit),
