@@ -289,21 +289,24 @@ static void a_channel_that_breaks(void **state)
 	}
 }
 
-/* A packet for a block that is not ours, or behind its end, breaks its channel by those rules. */
+/* A packet for a block that is not ours, or with a page that reaches behind its end, breaks its channel by those rules.
+ */
 static void packets_that_are_refused(void **state)
 {
 	(void)state;
-	for (unsigned how = 0; how < 2; how++) {
+	for (unsigned how = 0; how < 3; how++) {
 		const struct setup setup = setup_of("8.2", false);
 		struct world *world = connected(&setup);
 
-		put_multifd_packet(channel(world, 0), 0, how ? 0 : WORLD_PAGES, 1);
-		if (how)
+		put_multifd_packet(channel(world, 0), 0, how == 0 ? WORLD_PAGES : how == 1 ? 0 : WORLD_PAGES - 1, 1);
+		if (how == 1)
 			channel(world, 0)->bytes[64 + 64] = 'x';
+		if (how == 2)
+			channel(world, 0)->bytes[64 + 64 + 256 + 7] = 1; /* no page's border */
 		show(world);
 		world_run(world);
 		assert_int_equal(world->count[MR_ACTION_PACKET], 0);
-		expect_error(world, how ? MR_PC_021 : MR_PC_018);
+		expect_error(world, how == 1 ? MR_PC_021 : MR_PC_018);
 		world_free(world);
 	}
 }
