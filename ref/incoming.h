@@ -267,7 +267,7 @@ struct mr_action_range {
 };
 
 struct mr_action_page {
-	uint32_t block;       /* UINT32_MAX: not known, the record was cut before its name */
+	uint32_t block;       /* UINT32_MAX: not known, the record was cut in postcopy */
 	uint64_t offset;      /* bytes, of the target page */
 	uint32_t flags;       /* of the record, enum mr_ram_flag */
 	unsigned ram_channel; /* 0: main, 1: preempt */

@@ -406,6 +406,14 @@ static enum outcome show_failure(struct mr_incoming *incoming, struct loader *lo
 	return mr_set_status(incoming, loader->actor, action, MR_STATUS_FAILED);
 }
 
+static enum outcome failure_loaded(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
+{
+	loader->phase = show_failure;
+	if (does(incoming, MR_SWITCH_STATE_CLEANUP_FIRST) || incoming->state_cleaned)
+		return ON;
+	return mr_clean_state(incoming, loader, action, show_failure);
+}
+
 /* The main loader's failure shows by the end of its load, the listen loader's by the end of its loop. */
 enum outcome mr_final_failure(struct mr_incoming *incoming, struct loader *loader, struct mr_action *action)
 {
@@ -413,7 +421,7 @@ enum outcome mr_final_failure(struct mr_incoming *incoming, struct loader *loade
 		loader->phase = show_failure;
 		return mr_act(incoming, loader->actor, action, MR_ACTION_ACTOR_END);
 	}
-	loader->phase = show_failure;
+	loader->phase = failure_loaded;
 	if (incoming->actors[MR_ACTOR_LISTEN].alive) {
 		incoming->main_failed = incoming->main_loaded = true;
 		loader->phase = does(incoming, MR_SWITCH_CLEANUP_IN_MAIN) ? mr_main_idle : finish;

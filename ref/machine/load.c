@@ -434,24 +434,68 @@ enum outcome mr_take_ram(struct mr_incoming *incoming, struct loader *loader, co
 	}
 }
 
-enum outcome mr_take_cut_page(struct mr_incoming *incoming, struct loader *loader, struct mr_bytes left,
-			      struct mr_action *action)
-{
-	enum { WORD = 8 };
-	const uint32_t mask = target_page(incoming) - 1;
-	uint64_t word;
+/* ---- A record that is cut ---- */
 
-	loader->phase = mr_ram_failed;
-	if (left.length < WORD || !loader->postcopy)
-		return ON;
-	word = mr_get_be64(left.data);
+enum { WORD = 8 };
+
+static bool is_cut_name(struct mr_bytes left, uint32_t flags)
+{
+	if (flags & MR_RAM_FLAG_CONTINUE)
+		return false;
+	return left.length <= WORD || left.length - WORD - 1 < left.data[WORD];
+}
+
+/* In precopy QEMU reads on, 0 for each byte that did not come, until the record makes no sense or is over. */
+static int cut_result(const struct mr_incoming *incoming, const struct mr_decoder *decoder, struct mr_bytes left,
+		      uint32_t flags)
+{
+	if (decoder->ram_left)
+		return -FAULT_INVALID;
+	if (left.length < WORD)
+		return does(incoming, MR_SWITCH_READ_PAST_END_AS_ZERO) ? -FAULT_INVALID : -FAULT_IO;
+	return is_cut_name(left, flags) ? -FAULT_INVALID : -FAULT_IO;
+}
+
+/* The session's block that the record names, or goes on with. NULL: none that is known. */
+static const struct mr_block *block_of_cut(const struct mr_incoming *incoming, const struct mr_decoder *decoder,
+					   struct mr_bytes left, uint32_t flags)
+{
+	if (!(flags & MR_RAM_FLAG_CONTINUE))
+		return mr_session_find_block(&incoming->session,
+					     (struct mr_bytes){left.data + WORD + 1, left.data[WORD]});
+	return decoder->last_block < incoming->session.block_count ? &incoming->session.blocks[decoder->last_block]
+								   : NULL;
+}
+
+/* Tells the page whose record is cut, as far as it is known by then. */
+static enum outcome tell_cut(struct mr_incoming *incoming, struct loader *loader, struct mr_bytes left, uint32_t block,
+			     struct mr_action *action)
+{
+	const uint64_t word = mr_get_be64(left.data), mask = target_page(incoming) - 1;
+
 	action->page = (struct mr_action_page){
-		.block = NO_BLOCK,
-		.offset = word & ~(uint64_t)mask,
-		.flags = (uint32_t)word & mask,
+		.block = block,
+		.offset = word & ~mask,
+		.flags = (uint32_t)(word & mask),
 		.ram_channel = loader->ram_channel,
-		.postcopy = true,
+		.postcopy = loader->postcopy,
 		.cut = true,
 	};
 	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_RECORD);
+}
+
+enum outcome mr_take_cut_record(struct mr_incoming *incoming, struct loader *loader, const struct mr_decoder *decoder,
+				struct mr_bytes left, struct mr_action *action)
+{
+	const bool has_word = left.length >= WORD;
+	const uint32_t flags = has_word ? (uint32_t)mr_get_be64(left.data) & (target_page(incoming) - 1) : 0;
+	const struct mr_block *block = NULL;
+
+	loader->phase = mr_ram_failed;
+	if (loader->postcopy)
+		return has_word ? tell_cut(incoming, loader, left, NO_BLOCK, action) : ON;
+	loader->result = cut_result(incoming, decoder, left, flags);
+	if (has_word && !decoder->ram_left && !is_cut_name(left, flags))
+		block = block_of_cut(incoming, decoder, left, flags);
+	return block ? tell_cut(incoming, loader, left, mr_own_block(incoming, block->index), action) : ON;
 }

@@ -323,7 +323,7 @@ static enum outcome read_failed(struct mr_incoming *incoming, struct loader *loa
 	/* A footer that did not come is a wrong one. */
 	loader->result = cut && (loader->in_ram || !loader->footer_due) ? -FAULT_IO : -FAULT_INVALID;
 	if (loader->in_ram && cut)
-		return mr_take_cut_page(incoming, loader, left, action);
+		return mr_take_cut_record(incoming, loader, decoder, left, action);
 	return mr_fail_load(incoming, loader, -loader->result);
 }
 

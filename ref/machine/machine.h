@@ -328,9 +328,9 @@ enum outcome mr_take_ram(struct mr_incoming *incoming, struct loader *loader, co
 			 struct mr_action *action);
 /* A `ram` body begins. */
 void mr_begin_body(struct mr_incoming *incoming, struct loader *loader);
-/* The body failed in the middle of a record, of which `left` has come. */
-enum outcome mr_take_cut_page(struct mr_incoming *incoming, struct loader *loader, struct mr_bytes left,
-			      struct mr_action *action);
+/* The body failed where no whole record has come: `left` are the bytes that have. */
+enum outcome mr_take_cut_record(struct mr_incoming *incoming, struct loader *loader, const struct mr_decoder *decoder,
+				struct mr_bytes left, struct mr_action *action);
 phase_function mr_ram_failed;
 
 /* request.c */

@@ -90,7 +90,7 @@ static void see(struct mr_live_destination *destination, const struct mr_action 
 		destination->board->requests += action->request.verdict != MR_REQUEST_DROPPED;
 		break;
 	case MR_ACTION_RAM_RECORD:
-		destination->board->pages_loaded += !action->page.postcopy;
+		destination->board->pages_loaded += !action->page.postcopy && !action->page.cut;
 		break;
 	default:
 		break;

@@ -225,7 +225,7 @@ void mr_receive_see(struct receive *receive, const struct mr_action *action)
 		see_status(receive, action->status);
 		break;
 	case MR_ACTION_RAM_RECORD:
-		receive->result->pages_precopy += !action->page.postcopy;
+		receive->result->pages_precopy += !action->page.postcopy && !action->page.cut;
 		if (action->page.flags & MR_RAM_FLAG_XBZRLE)
 			receive->result->capabilities |= MR_CAPABILITY_XBZRLE;
 		break;

@@ -803,8 +803,8 @@ int mr_destination_run(struct mr_destination *destination, const struct mr_migra
 	if (readable)
 		mr_trace_close(&trace);
 	destination->actions_identical = readable && !destination->difference.found;
-	destination->exempt = !destination->ran && config.block_count == 0 && !destination->has_trace &&
-			      !destination->should_finish && !options->backing;
+	destination->exempt =
+		!destination->ran && config.block_count == 0 && !destination->should_finish && !options->backing;
 	free(blocks);
 	return status;
 }
@@ -824,6 +824,6 @@ bool mr_destination_holds(const struct mr_destination *destination)
 
 	for (size_t i = 0; i < destination->return_count; i++)
 		holds &= destination->returns[i].identical;
-	return holds && (!destination->has_trace || destination->actions_identical) &&
+	return holds && (!destination->has_trace || destination->exempt || destination->actions_identical) &&
 	       (!destination->lines_of_actions.there || destination->lines_of_actions.identical);
 }

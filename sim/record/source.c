@@ -278,6 +278,12 @@ static int run_with(struct mr_source_result *result, struct mr_source_world *wor
 	return compare_wires(result, world);
 }
 
+/* What the source's machine is, only a whole list tells. */
+static bool is_list_cut(const struct mr_migration *migration)
+{
+	return migration->channel_count && migration->channels[0].decoder && migration->channels[0].decoder->ram_left;
+}
+
 static bool is_exempt(struct mr_source_result *result, const struct mr_migration *migration)
 {
 	const uint32_t capabilities = migration->session->context.capabilities;
@@ -288,6 +294,8 @@ static bool is_exempt(struct mr_source_result *result, const struct mr_migration
 		snprintf(result->reason, sizeof(result->reason), "its release is not told");
 	else if (migration->session->block_count == 0 && !migration->recording->has_source_log)
 		snprintf(result->reason, sizeof(result->reason), "the main channel lists no blocks");
+	else if (is_list_cut(migration) && !migration->recording->has_source_log)
+		snprintf(result->reason, sizeof(result->reason), "the main channel ends within its list of blocks");
 	result->exempt = result->reason[0] != '\0';
 	return result->exempt;
 }

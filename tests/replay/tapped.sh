@@ -57,6 +57,11 @@ cp -r tests/replay/tapped/recorded-broken-huge "$work/untraced"
 rm "$work"/untraced/*.trace.zst
 timeout 60 "$MIGREF" replay "$work/untraced" >"$work/out" 2>&1 || { echo "untraced: $(cat "$work/out")" && failed=1; }
 
+# precopy that broke within its list of blocks, within a word, within a page (STR-026, PC-044)
+expect recorded-precopy-cut-list 'actions  identical' 'source  not compared: the main channel ends within its list'
+expect recorded-precopy-cut-word 'actions  identical' 'source  ch0.fwd   main     identical'
+expect recorded-precopy-cut-page 'actions  identical' 'source  ch0.fwd   main     identical'
+
 # a stream that was cut behind its recording: what its source would have gone on with is not sought without end
 cp -r vectors/recordings/9.2-postcopy "$work/cut"
 [ -f "$work/cut/ch0.fwd.zst" ] && zstd -dq --rm "$work/cut/ch0.fwd.zst"
