@@ -86,6 +86,20 @@ static void begin(uint8_t release, uint8_t capabilities, uint8_t more)
 	next_error = 0;
 }
 
+/* Whoever carries out a packet writes whole pages at its offsets. */
+static void check_packet(const struct mr_action *action)
+{
+	const struct mr_multifd_packet *packet = &action->packet.record;
+	const uint32_t block = action->packet.block;
+
+	if (block == UINT32_MAX)
+		return;
+	fuzz_demand(block < BLOCKS);
+	for (uint32_t i = 0; i < packet->normal_pages + packet->zero_pages; i++)
+		fuzz_demand(mr_multifd_offset(packet, i) + PAGE <=
+			    (blocks[block].max_length ? blocks[block].max_length : blocks[block].used_length));
+}
+
 /* What an action points to is readable, and what it says is of this machine. */
 static void check(const struct mr_action *action)
 {
@@ -107,6 +121,9 @@ static void check(const struct mr_action *action)
 	case MR_ACTION_LOAD_DEVICE:
 		if (action->device.body.length)
 			sink = action->device.body.data[action->device.body.length - 1];
+		break;
+	case MR_ACTION_PACKET:
+		check_packet(action);
 		break;
 	case MR_ACTION_DISCARD:
 		fuzz_demand(action->range.block < BLOCKS);
