@@ -50,6 +50,8 @@ struct told_fault {
 	bool waiting;
 	bool told; /* the machine knows of it already, and has not decided */
 	bool dropped;
+	bool kept; /* the handler finds nobody to ask, and sleeps with it: it is decided, and dropped, when it goes on
+		    */
 	bool repeated;
 	uint32_t block;
 	uint64_t offset, thread;
@@ -77,6 +79,7 @@ struct derive {
 	struct told_fault *asked; /* all faults that were told */
 	size_t asked_count, asked_capacity;
 	bool pausing; /* the listen loader has seen the end, and not yet taken the preempt loader's channel */
+	bool gave_up; /* and has given up the return path */
 	bool no_memory;
 };
 
@@ -427,6 +430,8 @@ static void take_action(struct derive *derive, const struct mr_action *action)
 		follower->connection = action->channel + 1;
 	if (action->actor == MR_ACTOR_LISTEN && (action->kind == MR_ACTION_PAUSE || action->kind == MR_ACTION_PARK))
 		derive->pausing = action->kind == MR_ACTION_PAUSE;
+	if (action->actor == MR_ACTOR_LISTEN && (action->kind == MR_ACTION_PAUSE || action->kind == MR_ACTION_CLOSE))
+		derive->gave_up = action->kind == MR_ACTION_CLOSE;
 	follower->resends = action->kind == MR_ACTION_REQUEST_AGAIN ||
 			    (action->kind == MR_ACTION_SEND && action->actor == MR_ACTOR_LISTEN &&
 			     (action->send.type == MR_RETURN_RESUME_ACK || action->send.type == MR_RETURN_REQ_PAGES ||
@@ -601,13 +606,24 @@ static void take_fault(struct derive *derive, const struct mr_event *event)
 		return;
 	derive->fault.repeated = is_request(then);
 	derive->fault.dropped = !derive->fault.repeated;
+	derive->fault.kept = derive->fault.dropped && derive->pausing && then && then->kind == MR_EVENT_FAULT_PARKED;
 	/* Where the wait begins with the fault, and not with its verdict, the line that tells its time comes first. */
 	if (mr_blocktime_clock_is_early(derive->clock) && begin_line(derive))
 		return;
 	if (derive->fault.repeated)
 		tell_fault(derive);
-	else
+	else if (!derive->fault.kept)
 		decide_dropped(derive, false);
+}
+
+/* A fault that was taken while the loader gave up the return path: it had not looked yet whether there is one. */
+static void keep_fault(struct derive *derive)
+{
+	derive->fault.waiting = false;
+	while (!derive->gave_up && advance(derive, MR_ACTOR_LISTEN))
+		;
+	if (!derive->fault.told)
+		announce_fault(derive);
 }
 
 /* Up to 10.0 a wait begins here, whatever becomes of the fault. */
@@ -969,7 +985,9 @@ static void take_line(struct derive *derive, struct mr_event *event)
 		force(derive, event->actor);
 	if (event->kind == MR_EVENT_PAUSE)
 		settle_before_pause(derive);
-	if (derive->fault.waiting && derive->fault.dropped)
+	if (derive->fault.waiting && derive->fault.kept && event->kind == MR_EVENT_FAULT_PARKED)
+		keep_fault(derive);
+	else if (derive->fault.waiting && derive->fault.dropped && !derive->fault.kept)
 		decide_dropped(derive, event->actor == MR_ACTOR_FAULT);
 	if (event->kind == MR_EVENT_FAULT) {
 		take_fault(derive, event);

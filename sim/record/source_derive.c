@@ -918,7 +918,9 @@ static bool is_answer_due(const struct derive *derive, const struct mr_source_an
 		return false;
 	if (!serves_in_one_thread(derive))
 		return answer->pages <= derive->pages;
-	if (answer->begun > derive->begun || (answer->opens && derive->section_has_pages))
+	if (answer->begun != derive->begun)
+		return answer->begun < derive->begun;
+	if (answer->opens && derive->section_has_pages)
 		return false;
 	return !rest.there || (answer->breaks && answer->broken == rest.page);
 }
