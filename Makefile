@@ -280,9 +280,9 @@ interop: all
 .PHONY: record-campaign
 TIMES = 10
 
-# Real QEMU by every preset, each recording replayed.
+# Real QEMU by every preset, each recording replayed: what docs/recording.md shows.
 record-campaign: all
-	@$(test_environment) KEEP='$(abspath $(OUT)/recorded)' tools/record-campaign.sh $(TIMES)
+	@$(test_environment) KEEP='$(abspath $(OUT)/recorded)' TABLE=docs/recording.md tools/record-campaign.sh $(TIMES)
 
 # ---- benchmarks
 

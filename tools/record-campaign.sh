@@ -7,8 +7,8 @@
 # A preset that this QEMU or this host cannot do is left out, with the reason.
 #
 # Environment: MIGREF is the program; QEMU another one than qemu-system-x86_64; ACCELS the accelerators, of which kvm is
-# left out where the host has none; KEEP=DIR keeps the recordings that fail. A line for each preset and accelerator; the
-# last line is `N passed, N failed`. Exit status 77 if there is no QEMU.
+# left out where the host has none; KEEP=DIR keeps the recordings that fail; TABLE=FILE writes the figures as a page, too.
+# A line for each preset and accelerator; the last line is `N passed, N failed`. Exit status 77 if there is no QEMU.
 
 set -u
 cd "$(dirname "$0")/.." || exit 2
@@ -79,14 +79,27 @@ run_preset() {
     fi
 }
 
-printf '%-24s %-5s %8s %6s %7s  (of %d)\n' preset accel recorded check replay "$times"
-for preset in ${*:-$(presets)}; do
-    for accel in $accels; do
-        if [ "$accel" = kvm ] && ! [ -w /dev/kvm ]; then
-            continue
-        fi
-        run_preset "$preset" "$accel"
+if [ -n "${TABLE:-}" ] && ! : >>"$TABLE"; then
+    exit 2
+fi
+
+campaign() {
+    printf '%-24s %-5s %8s %6s %7s  (of %d)\n' preset accel recorded check replay "$times"
+    for preset in ${*:-$(presets)}; do
+        for accel in $accels; do
+            if [ "$accel" = kvm ] && ! [ -w /dev/kvm ]; then
+                continue
+            fi
+            run_preset "$preset" "$accel"
+        done
     done
-done
-echo "$passed passed, $failed failed"
-[ $failed -eq 0 ]
+    echo "$passed passed, $failed failed"
+    [ $failed -eq 0 ]
+}
+
+set -o pipefail
+campaign "$@" | tee "$work/rows"
+status=$?
+[ -z "${TABLE:-}" ] ||
+    tools/record-table.sh "$("$qemu" --version | sed -n 's/.*version \([0-9.]*\).*/\1/p')" <"$work/rows" >"$TABLE"
+exit $status
