@@ -42,6 +42,9 @@ expect recorded-preempt-cut 'return path  ch0.ret +identical +113 bytes; cut: 3 
 expect recorded-answers-lost 'actions  identical' 'source  ch2.fwd   recovery identical' \
 	'source  ch3.fwd   preempt  identical'
 
+# a request that waited when the connection broke is answered behind the recovery, and asked for once more (REC-008)
+expect recorded-answers-kept 'source  ch2.fwd   recovery identical' 'source  ch3.fwd   preempt  identical'
+
 # a fault that was taken before the pause, though its line stands behind it; its request failed, and was made anew (REC-003)
 expect recorded-late-fault 'return path  ch1.ret +identical' 'actions  identical' 'source  ch1.fwd   recovery identical'
 
