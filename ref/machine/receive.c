@@ -91,8 +91,7 @@ static bool is_within(const struct mr_incoming *incoming, const struct receiver 
 	const struct block *block = block_at(incoming, receiver->block);
 	const uint64_t size = target_page(incoming);
 
-	/* An offset need not be a page's border: the page that begins there has to end within the block, too (MFD-018).
-	 */
+	/* The page may begin anywhere, and has to end within the block, too (MFD-018). */
 	for (uint32_t i = 0; i < packet_pages(&receiver->packet); i++)
 		if (block->used_length < size || mr_multifd_offset(&receiver->packet, i) > block->used_length - size)
 			return false;

@@ -50,8 +50,7 @@ struct told_fault {
 	bool waiting;
 	bool told; /* the machine knows of it already, and has not decided */
 	bool dropped;
-	bool kept; /* the handler finds nobody to ask, and sleeps with it: it is decided, and dropped, when it goes on
-		    */
+	bool kept; /* the handler sleeps with it, undecided: it is dropped when he goes on */
 	bool repeated;
 	uint32_t block;
 	uint64_t offset, thread;

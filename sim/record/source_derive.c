@@ -1274,6 +1274,7 @@ static void break_connections(struct derive *derive)
 		return;
 	take_before_pause(derive);
 	derive->pages = derive->begun = 0;
+	derive->broken.there = false;
 	for (uint32_t i = 0; i < MR_OUTGOING_CHANNELS_MAX; i++) {
 		const struct mr_source_channel *channel = mr_source_world_channel(derive->world, i);
 

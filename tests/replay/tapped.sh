@@ -48,6 +48,33 @@ expect recorded-answers-kept 'source  ch2.fwd   recovery identical' 'source  ch3
 # a fault that was taken before the pause, though its line stands behind it; its request failed, and was made anew (REC-003)
 expect recorded-late-fault 'return path  ch1.ret +identical' 'actions  identical' 'source  ch1.fwd   recovery identical'
 
+# one that the handler took while the return path was given up, and slept with: put into a trace, with a page that the
+# preempt loader tells late
+cp -r tests/replay/tapped/recorded-answers-kept "$work/kept"
+zstd -dq --rm "$work/kept/dst.trace.zst"
+awk '
+	{ line[NR] = $0; who[NR] = $0; sub(/@.*/, "", who[NR]) }
+	/_fault_thread_request / && !fault { fault = $0; sub(/^[^:]*:/, "", fault); handler = who[NR] }
+	/:postcopy_pause_fault_thread / && !parked { parked = NR }
+	/:postcopy_pause_fast_load / && !fast { fast = NR }
+	/:postcopy_pause_incoming $/ && !pause { pause = NR; time = $0; sub(/^[^@]*@/, "", time); sub(/:.*/, "", time) }
+	END {
+		for (placed = fast - 1; who[placed] != who[fast]; placed--)
+			;
+		for (i = 1; i <= NR; i++) {
+			if (i != parked && i != placed && i != fast)
+				print line[i]
+			if (i == pause) {
+				print handler "@" time ":" fault
+				print handler "@" time ":postcopy_pause_fault_thread "
+				print line[placed]
+				print line[fast]
+			}
+		}
+	}' "$work/kept/dst.trace" >"$work/trace"
+mv "$work/trace" "$work/kept/dst.trace"
+timeout 60 "$MIGREF" replay "$work/kept" >"$work/out" 2>&1 || { echo "a kept fault: $(cat "$work/out")" && failed=1; }
+
 # a request failed before the pause, and its page came while the handler slept: it is never repeated (REC-009)
 expect recorded-refused 'return path  ch1.ret +identical' 'actions  identical'
 
