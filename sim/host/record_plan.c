@@ -204,7 +204,7 @@ static const struct preset presets[] = {
 		.capabilities = "postcopy-ram,return-path",
 		.parameters = POSTCOPY_LIMITS,
 		.switch_ms = 300,
-		.cut = "0:ret:+97",
+		.cut = "0:ret:+41",
 	},
 	{
 		.name = "preempt-recover",
