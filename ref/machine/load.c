@@ -445,17 +445,6 @@ static bool is_cut_name(struct mr_bytes left, uint32_t flags)
 	return left.length <= WORD || left.length - WORD - 1 < left.data[WORD];
 }
 
-/* In precopy QEMU reads on, 0 for each byte that did not come, until the record makes no sense or is over. */
-static int cut_result(const struct mr_incoming *incoming, const struct mr_decoder *decoder, struct mr_bytes left,
-		      uint32_t flags)
-{
-	if (decoder->ram_left)
-		return -FAULT_INVALID;
-	if (left.length < WORD)
-		return does(incoming, MR_SWITCH_READ_PAST_END_AS_ZERO) ? -FAULT_INVALID : -FAULT_IO;
-	return is_cut_name(left, flags) ? -FAULT_INVALID : -FAULT_IO;
-}
-
 /* The session's block that the record names, or goes on with. NULL: none that is known. */
 static const struct mr_block *block_of_cut(const struct mr_incoming *incoming, const struct mr_decoder *decoder,
 					   struct mr_bytes left, uint32_t flags)
@@ -484,18 +473,22 @@ static enum outcome tell_cut(struct mr_incoming *incoming, struct loader *loader
 	return mr_act(incoming, loader->actor, action, MR_ACTION_RAM_RECORD);
 }
 
+/* In precopy QEMU reads on, 0 for each byte that did not come, until the record makes no sense or is over. */
 enum outcome mr_take_cut_record(struct mr_incoming *incoming, struct loader *loader, const struct mr_decoder *decoder,
 				struct mr_bytes left, struct mr_action *action)
 {
-	const bool has_word = left.length >= WORD;
+	const bool has_word = left.length >= WORD, in_list = decoder->ram_left > 0;
 	const uint32_t flags = has_word ? (uint32_t)mr_get_be64(left.data) & (target_page(incoming) - 1) : 0;
 	const struct mr_block *block = NULL;
+	bool makes_sense;
 
 	loader->phase = mr_ram_failed;
 	if (loader->postcopy)
 		return has_word ? tell_cut(incoming, loader, left, NO_BLOCK, action) : ON;
-	loader->result = cut_result(incoming, decoder, left, flags);
-	if (has_word && !decoder->ram_left && !is_cut_name(left, flags))
+	makes_sense =
+		!in_list && (has_word ? !is_cut_name(left, flags) : !does(incoming, MR_SWITCH_READ_PAST_END_AS_ZERO));
+	loader->result = makes_sense ? -FAULT_IO : -FAULT_INVALID;
+	if (makes_sense && has_word)
 		block = block_of_cut(incoming, decoder, left, flags);
 	return block ? tell_cut(incoming, loader, left, mr_own_block(incoming, block->index), action) : ON;
 }
