@@ -4,21 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_pause(const struct mr_source_line *line)
-{
-	return line->kind == MR_SOURCE_LINE_STATUS && mr_bytes_equal_string(line->text, "postcopy-paused");
-}
-
-/* What went out before the switch may come again behind it: the last line that tells of one counts. */
-static size_t find_switch(const struct mr_source_trace *trace)
-{
-	size_t at = trace->count;
-
-	while (at > 0 && trace->lines[at - 1].kind != MR_SOURCE_LINE_STOPPED)
-		at--;
-	return at;
-}
-
 static int allocate(struct mr_source_answers *answers, const struct mr_source_trace *trace)
 {
 	size_t count = 0;
@@ -26,7 +11,7 @@ static int allocate(struct mr_source_answers *answers, const struct mr_source_tr
 
 	for (size_t i = 0; i < trace->count; i++) {
 		count += trace->lines[i].kind == MR_SOURCE_LINE_ANSWER;
-		epochs += is_pause(&trace->lines[i]);
+		epochs += mr_source_line_pauses(&trace->lines[i]);
 	}
 	answers->list = calloc(count + 1, sizeof(*answers->list));
 	answers->epochs = calloc(epochs, sizeof(*answers->epochs));
@@ -34,23 +19,14 @@ static int allocate(struct mr_source_answers *answers, const struct mr_source_tr
 	return answers->list && answers->epochs ? 0 : -1;
 }
 
-static uint32_t find_block(const struct mr_outgoing_config *config, struct mr_bytes name)
-{
-	uint32_t block = 0;
-
-	while (block < config->block_count && !mr_bytes_equal_string(name, config->blocks[block].name))
-		block++;
-	return block;
-}
-
 /* A huge page that a request interrupts and does not leave is begun anew by its line, but not by what is sent. */
 static bool is_going_on(const struct mr_outgoing_config *config, const struct mr_source_line *line,
 			const struct mr_source_line *before)
 {
-	const uint32_t block = find_block(config, line->text);
+	const uint32_t block = mr_source_find_block(config, line->text);
 	uint64_t pages;
 
-	if (!before || block == config->block_count || find_block(config, before->text) != block)
+	if (!before || block == MR_SOURCE_NONE || mr_source_find_block(config, before->text) != block)
 		return false;
 	pages = config->blocks[block].page_size / (config->target_page_size ? config->target_page_size : 4096);
 	return pages > 1 && line->offset / pages == before->offset / pages;
@@ -67,10 +43,10 @@ int mr_source_answers_read(struct mr_source_answers *answers, const struct mr_so
 		return 0;
 	if (allocate(answers, trace) < 0)
 		return -1;
-	for (size_t i = find_switch(trace); i < trace->count; i++) {
+	for (size_t i = mr_source_trace_switch(trace); i < trace->count; i++) {
 		const struct mr_source_line *line = &trace->lines[i];
 
-		if (is_pause(line)) {
+		if (mr_source_line_pauses(line)) {
 			next = (struct mr_source_answer){.epoch = next.epoch + 1};
 			begun = NULL;
 		} else if (line->kind == MR_SOURCE_LINE_PAGE) {
@@ -80,13 +56,13 @@ int mr_source_answers_read(struct mr_source_answers *answers, const struct mr_so
 			answers->epochs[next.epoch].begun = next.begun;
 			begun = line;
 			next.breaks = next.opens = false;
-		} else if (line->kind == MR_SOURCE_LINE_SECTION && mr_bytes_equal_string(line->text, "ram")) {
+		} else if (mr_source_line_begins_ram(line)) {
 			next.opens = true;
 		} else if (line->kind == MR_SOURCE_LINE_BROKEN) {
 			next.breaks = true;
 			next.broken = line->offset;
 		} else if (line->kind == MR_SOURCE_LINE_ANSWER) {
-			next.block = find_block(config, line->text);
+			next.block = mr_source_find_block(config, line->text);
 			next.offset = line->offset;
 			answers->list[answers->count++] = next;
 		}
@@ -104,7 +80,7 @@ void mr_source_answers_clear(struct mr_source_answers *answers)
 const struct mr_source_answer *mr_source_answers_find(const struct mr_source_answers *answers, size_t from,
 						      uint32_t epoch, uint32_t block, uint64_t offset)
 {
-	for (size_t i = from; i < answers->count; i++)
+	for (size_t i = from; block != MR_SOURCE_NONE && i < answers->count; i++)
 		if (answers->list[i].epoch == epoch && answers->list[i].block == block &&
 		    answers->list[i].offset == offset)
 			return &answers->list[i];

@@ -3,13 +3,13 @@
 #define MR_RECORD_SOURCE_ANSWERS_H
 
 #include "sim/record/source_trace.h"
-#include "ref/outgoing.h"
+#include "sim/record/source_world.h"
 
 /* A request, or a target page of it, that was taken off the queue: its page was sent then, or was not dirty any more.
  */
 struct mr_source_answer {
 	uint32_t epoch; /* connections before this one, behind the switch */
-	uint32_t block; /* index in the configuration */
+	uint32_t block; /* index in the configuration; MR_SOURCE_NONE: not one of its blocks */
 	uint64_t offset;
 	uint64_t pages; /* PAGE lines of the epoch before it */
 	uint64_t begun; /* host pages of the epoch that were begun before it, or gone on with behind others */

@@ -637,19 +637,9 @@ static enum mr_step step(struct derive *derive, unsigned actor)
 
 /* ---- The return path ---- */
 
-static uint32_t find_block(const struct derive *derive, struct mr_bytes name)
-{
-	const struct mr_outgoing_config *config = &derive->world->config;
-
-	for (uint32_t i = 0; i < config->block_count; i++)
-		if (mr_bytes_equal_string(name, config->blocks[i].name))
-			return i;
-	return MR_SOURCE_NONE;
-}
-
 static void add_request(struct derive *derive, const struct mr_return_message *message)
 {
-	const uint32_t block = find_block(derive, message->block);
+	const uint32_t block = mr_source_find_block(&derive->world->config, message->block);
 
 	if ((message->type != MR_RETURN_REQ_PAGES && message->type != MR_RETURN_REQ_PAGES_ID) ||
 	    block == MR_SOURCE_NONE)
@@ -724,9 +714,9 @@ static const struct mr_source_answer *next_answer(struct derive *derive)
 	if (!message || !is_request(message))
 		return NULL;
 	if (!messages->looked)
-		messages->answer =
-			mr_source_answers_find(&derive->answers, derive->answer_at, derive->world->epoch,
-					       find_block(derive, message->message.block), message->message.start);
+		messages->answer = mr_source_answers_find(
+			&derive->answers, derive->answer_at, derive->world->epoch,
+			mr_source_find_block(&derive->world->config, message->message.block), message->message.start);
 	messages->looked = true;
 	return messages->answer;
 }
@@ -892,23 +882,6 @@ static bool is_lost_between(struct derive *derive, const struct mr_source_record
 	       is_dirty(derive, urgent->block, message->message.start / page_size);
 }
 
-static size_t find_line(const struct derive *derive, size_t from, enum mr_source_line_kind kind)
-{
-	while (from < derive->trace->count && derive->trace->lines[from].kind != kind)
-		from++;
-	return from;
-}
-
-/* Pages that went out before the switch come again behind it. */
-static size_t find_switch_line(const struct derive *derive)
-{
-	size_t last = 0, at = find_line(derive, 0, MR_SOURCE_LINE_STOPPED);
-
-	for (; at < derive->trace->count; at = find_line(derive, at + 1, MR_SOURCE_LINE_STOPPED))
-		last = at;
-	return last;
-}
-
 /* Whether the trace shows that the request is answered before the next page goes out. */
 static bool is_answer_due(const struct derive *derive, const struct mr_source_answer *answer)
 {
@@ -978,6 +951,13 @@ static void settle_requests(struct derive *derive, const struct mr_source_record
 	}
 }
 
+static size_t find_line(const struct derive *derive, size_t from, enum mr_source_line_kind kind)
+{
+	while (from < derive->trace->count && derive->trace->lines[from].kind != kind)
+		from++;
+	return from;
+}
+
 /* The line of a page that goes out next; where the last one was if there is none, since zero pages have no line. */
 static size_t find_page_line(const struct derive *derive, const struct mr_source_record *next)
 {
@@ -1005,7 +985,7 @@ static void follow_trace(struct derive *derive, const struct mr_source_record *n
 	    !mr_profile_does(&derive->world->config.profile, MR_SWITCH_PREEMPT_HINT) || !preempt_channel(derive))
 		return;
 	if (derive->trace_at == 0)
-		derive->trace_at = find_switch_line(derive);
+		derive->trace_at = mr_source_trace_switch(derive->trace);
 	derive->trace_at = find_page_line(derive, next);
 	while ((message = next_message(derive))) {
 		if (is_request(message)) {
@@ -1155,7 +1135,7 @@ static uint64_t traced_requests(const struct derive *derive)
 		const struct mr_source_line *line = &derive->trace->lines[i];
 
 		requests += line->kind == MR_SOURCE_LINE_REQUEST;
-		epoch += line->kind == MR_SOURCE_LINE_STATUS && mr_bytes_equal_string(line->text, "postcopy-paused");
+		epoch += mr_source_line_pauses(line);
 	}
 	return requests;
 }

@@ -9,11 +9,6 @@ static bool is_main(const struct mr_source_channel *channel)
 	return channel->role == MR_ROLE_MAIN || channel->role == MR_ROLE_RECOVERY;
 }
 
-static bool is_ram(const struct mr_source_line *line)
-{
-	return line->kind == MR_SOURCE_LINE_SECTION && mr_bytes_equal_string(line->text, "ram");
-}
-
 /* ---- The switch to postcopy ---- */
 
 static uint32_t find_switch(const struct mr_source_world *world)
@@ -66,7 +61,7 @@ static int read_syncs(struct mr_source_plan *plan, const struct mr_source_trace 
 
 		set_up |= line->kind == MR_SOURCE_LINE_SETUP_COMPLETE;
 		stopped |= line->kind == MR_SOURCE_LINE_STOPPED;
-		if (is_ram(line)) {
+		if (mr_source_line_begins_ram(line)) {
 			next++;
 			ending = stopped;
 		}
@@ -172,7 +167,7 @@ static uint32_t section_by_trace(struct packet_lines *lines, uint32_t channel, u
 	const struct mr_source_trace *trace = lines->trace;
 
 	for (size_t i = lines->at; trace && i < trace->count; i++) {
-		lines->section += is_ram(&trace->lines[i]);
+		lines->section += mr_source_line_begins_ram(&trace->lines[i]);
 		if (trace->lines[i].kind != MR_SOURCE_LINE_PACKET || trace->lines[i].channel != channel ||
 		    trace->lines[i].value != number)
 			continue;
@@ -334,7 +329,7 @@ static int read_ends(struct mr_source_plan *plan, const struct mr_source_world *
 	for (size_t i = 0; plan->exhausted && i < trace->count; i++) {
 		const struct mr_source_line *line = &trace->lines[i];
 
-		section += is_ram(line);
+		section += mr_source_line_begins_ram(line);
 		if (line->kind == MR_SOURCE_LINE_SECTION_END && mr_bytes_equal_string(line->text, "ram") &&
 		    section < world->section_count)
 			plan->exhausted[section] = line->positive;
@@ -437,15 +432,6 @@ static int find_dirty(struct mr_source_plan *plan, struct mr_source_world *world
 	return 0;
 }
 
-static uint32_t find_block(const struct mr_source_world *world, struct mr_bytes name)
-{
-	uint32_t block = 0;
-
-	while (block < world->config.block_count && !mr_bytes_equal_string(name, world->config.blocks[block].name))
-		block++;
-	return block;
-}
-
 /* The trace shows a page, then that nothing of it had to be sent. */
 static int find_unchanged(struct mr_source_plan *plan, const struct mr_source_world *world,
 			  const struct mr_source_trace *trace)
@@ -456,13 +442,13 @@ static int find_unchanged(struct mr_source_plan *plan, const struct mr_source_wo
 	for (size_t i = 0; i < trace->count; i++) {
 		const struct mr_source_line *line = &trace->lines[i];
 
-		dirty.section += is_ram(line);
+		dirty.section += mr_source_line_begins_ram(line);
 		if (line->kind == MR_SOURCE_LINE_PAGE)
 			page = line;
 		if (line->kind != MR_SOURCE_LINE_SKIPPED || !page)
 			continue;
 		dirty.sync = last_sync(plan, dirty.section);
-		dirty.block = find_block(world, page->text);
+		dirty.block = mr_source_find_block(&world->config, page->text);
 		dirty.page = page->offset / world->config.target_page_size;
 		if (dirty.sync != MR_SOURCE_NONE && dirty.block < world->config.block_count &&
 		    page->offset < world->config.blocks[dirty.block].used_length && add_dirty(plan, &dirty) < 0)

@@ -280,3 +280,24 @@ void mr_source_trace_close(struct mr_source_trace *trace)
 	free(trace->text);
 	*trace = (struct mr_source_trace){0};
 }
+
+/* ---- What lines mean ---- */
+
+bool mr_source_line_begins_ram(const struct mr_source_line *line)
+{
+	return line->kind == MR_SOURCE_LINE_SECTION && mr_bytes_equal_string(line->text, "ram");
+}
+
+bool mr_source_line_pauses(const struct mr_source_line *line)
+{
+	return line->kind == MR_SOURCE_LINE_STATUS && mr_bytes_equal_string(line->text, "postcopy-paused");
+}
+
+size_t mr_source_trace_switch(const struct mr_source_trace *trace)
+{
+	size_t at = trace->count;
+
+	while (at > 0 && trace->lines[--at].kind != MR_SOURCE_LINE_STOPPED)
+		;
+	return at;
+}

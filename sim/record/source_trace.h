@@ -49,4 +49,11 @@ int mr_source_trace_open(struct mr_source_trace *trace, const struct mr_recordin
 			 size_t error_size);
 void mr_source_trace_close(struct mr_source_trace *trace);
 
+/* A section of `ram` is begun. */
+bool mr_source_line_begins_ram(const struct mr_source_line *line);
+/* A connection of postcopy is over: the source has paused. */
+bool mr_source_line_pauses(const struct mr_source_line *line);
+/* The last line that tells of a switch, since what went out before may come again behind it; 0 if there is none. */
+size_t mr_source_trace_switch(const struct mr_source_trace *trace);
+
 #endif

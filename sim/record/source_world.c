@@ -717,3 +717,11 @@ void mr_source_world_close(struct mr_source_world *world)
 	free(world->blank);
 	free(world->arena);
 }
+
+uint32_t mr_source_find_block(const struct mr_outgoing_config *config, struct mr_bytes name)
+{
+	for (uint32_t i = 0; i < config->block_count; i++)
+		if (mr_bytes_equal_string(name, config->blocks[i].name))
+			return i;
+	return MR_SOURCE_NONE;
+}

@@ -180,6 +180,9 @@ bool mr_source_world_is_complete(const struct mr_source_world *world);
 const struct mr_source_send *mr_source_world_next_send(const struct mr_source_world *world, uint32_t block,
 						       uint64_t page);
 
+/* The block with this name among those of a source; MR_SOURCE_NONE if there is none. */
+uint32_t mr_source_find_block(const struct mr_outgoing_config *config, struct mr_bytes name);
+
 /* ---- For the parts of the world ---- */
 
 /* Both return -1, for the caller to return: what memory is missing for, and why the input failed. */
